@@ -1,0 +1,37 @@
+/*
+ * device: what every device of the guest's has in common.
+ *
+ * A device is a small object: `x_new(config, where its wires go, its backend, its loop)` gives a whole one or none; `x_free(NULL)` is fine; no
+ * singletons. It embeds struct device first. Its lock (rank LOCK_DEVICE) is taken by bus and memory dispatch (give it to bus_claim / mem_region),
+ * by its own loop callbacks, and by save, load and reset.
+ */
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+#include <stdbool.h>
+#include "host/lock.h"
+#include "state/state.h"
+struct err;
+struct device;
+
+struct device_ops {
+    const char *kind;                                   /* "serial", "virtio-blk" */
+    void (*reset)(struct device *d);                    /* to power-on state; lock held */
+    void (*pause)(struct device *d);                    /* stop touching guest memory and finish what is in flight; loop thread, lock not held; may be NULL */
+    void (*resume)(struct device *d);                   /* undo pause: kick queues that have work; may be NULL */
+    /* Fill `out` (at most `max`) with the objects to save; returns the count. The objects stay the device's. */
+    unsigned (*saved)(struct device *d, struct saved *out, unsigned max);
+    /* After all sections of the machine are loaded: re-arm timers, recompute lines. No interrupt is raised that was not pending. May be NULL. */
+    int (*loaded)(struct device *d, struct err *e);
+    void (*free)(struct device *d);
+};
+
+struct device {
+    const struct device_ops *ops;
+    struct lock lock;
+    unsigned instance; /* distinguishes devices of a kind; stable within a board version */
+};
+
+void device_init(struct device *d, const struct device_ops *ops, unsigned instance);
+void device_fini(struct device *d);
+
+#endif
