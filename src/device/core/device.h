@@ -32,6 +32,15 @@ struct device {
 };
 
 void device_init(struct device *d, const struct device_ops *ops, unsigned instance);
+/* As device_init, for what other devices raise interrupts into under their own lock: an interrupt controller has rank LOCK_IRQ. */
+void device_init_rank(struct device *d, const struct device_ops *ops, unsigned instance, enum lock_rank rank);
 void device_fini(struct device *d);
+
+/* The same five operations for whoever holds a list of devices; each takes the lock where the operation wants it held. */
+void device_reset(struct device *d);
+void device_pause(struct device *d);
+void device_resume(struct device *d);
+int device_loaded(struct device *d, struct err *e);
+void device_free(struct device *d); /* NULL is fine */
 
 #endif
