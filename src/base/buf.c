@@ -1,0 +1,163 @@
+#include "base/buf.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/check.h"
+
+void buf_free(struct buf *b)
+{
+    free(b->data);
+    *b = (struct buf){0};
+}
+
+static uint8_t *room(struct buf *b, size_t n)
+{
+    if (b->failed || n > SIZE_MAX / 2 - b->len) {
+        b->failed = true;
+        return NULL;
+    }
+    if (b->len + n > b->cap) {
+        size_t cap = b->cap ? b->cap : 64;
+        while (cap < b->len + n)
+            cap *= 2;
+        uint8_t *data = realloc(b->data, cap);
+        if (!data) {
+            b->failed = true;
+            return NULL;
+        }
+        b->data = data;
+        b->cap = cap;
+    }
+    b->len += n;
+    return b->data + b->len - n;
+}
+
+void buf_put(struct buf *b, const void *p, size_t n)
+{
+    uint8_t *to = n ? room(b, n) : NULL;
+    if (to)
+        memcpy(to, p, n);
+}
+
+void buf_zero(struct buf *b, size_t n)
+{
+    uint8_t *to = n ? room(b, n) : NULL;
+    if (to)
+        memset(to, 0, n);
+}
+
+void buf_u8(struct buf *b, uint8_t v)
+{
+    buf_put(b, &v, 1);
+}
+
+void buf_u16(struct buf *b, uint16_t v)
+{
+    buf_put(b, &v, 2);
+}
+
+void buf_u32(struct buf *b, uint32_t v)
+{
+    buf_put(b, &v, 4);
+}
+
+void buf_u64(struct buf *b, uint64_t v)
+{
+    buf_put(b, &v, 8);
+}
+
+void buf_set_u32(struct buf *b, size_t at, uint32_t v)
+{
+    if (b->failed)
+        return;
+    CHECK(at + 4 <= b->len);
+    memcpy(b->data + at, &v, 4);
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    uint8_t *to = n < 0 ? NULL : room(b, (size_t)n + 1);
+    if (to) {
+        vsnprintf((char *)to, (size_t)n + 1, fmt, again);
+        b->len--; /* the terminator is room, not content */
+    } else {
+        b->failed = true;
+    }
+    va_end(again);
+}
+
+size_t rbuf_left(const struct rbuf *r)
+{
+    return (size_t)(r->end - r->p);
+}
+
+const uint8_t *rbuf_take(struct rbuf *r, size_t n)
+{
+    if (r->failed || n > rbuf_left(r)) {
+        r->failed = true;
+        return NULL;
+    }
+    r->p += n;
+    return r->p - n;
+}
+
+bool rbuf_get(struct rbuf *r, void *out, size_t n)
+{
+    const uint8_t *p = rbuf_take(r, n);
+    if (!p) {
+        memset(out, 0, n);
+        return false;
+    }
+    memcpy(out, p, n);
+    return true;
+}
+
+uint8_t rbuf_u8(struct rbuf *r)
+{
+    uint8_t v;
+    rbuf_get(r, &v, sizeof v);
+    return v;
+}
+
+uint16_t rbuf_u16(struct rbuf *r)
+{
+    uint16_t v;
+    rbuf_get(r, &v, sizeof v);
+    return v;
+}
+
+uint32_t rbuf_u32(struct rbuf *r)
+{
+    uint32_t v;
+    rbuf_get(r, &v, sizeof v);
+    return v;
+}
+
+uint64_t rbuf_u64(struct rbuf *r)
+{
+    uint64_t v;
+    rbuf_get(r, &v, sizeof v);
+    return v;
+}
+
+/* Reflected polynomial 0x82f63b78, four bits at a time: small, and fast enough for state files. */
+uint32_t crc32c(uint32_t crc, const void *p, size_t n)
+{
+    static const uint32_t table[16] = {
+        0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
+        0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
+    const uint8_t *b = p;
+    crc = ~crc;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= b[i];
+        crc = crc >> 4 ^ table[crc & 15];
+        crc = crc >> 4 ^ table[crc & 15];
+    }
+    return ~crc;
+}

@@ -1,0 +1,53 @@
+#include "base/err.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+__attribute__((format(printf, 2, 0))) static void set_v(struct err *e, const char *fmt, va_list ap)
+{
+    if (!e)
+        return;
+    vsnprintf(e->msg, sizeof e->msg, fmt, ap);
+    for (char *p = e->msg; *p; p++)
+        if (*p == '\n' || *p == '\r')
+            *p = ' ';
+}
+
+int err_set(struct err *e, int code, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    set_v(e, fmt, ap);
+    va_end(ap);
+    return -abs(code);
+}
+
+int err_sys(struct err *e, int code, const char *fmt, ...)
+{
+    va_list ap;
+    char reason[128];
+    va_start(ap, fmt);
+    set_v(e, fmt, ap);
+    va_end(ap);
+    if (e) {
+        size_t n = strlen(e->msg);
+        snprintf(e->msg + n, sizeof e->msg - n, ": %s", strerror_r(abs(code), reason, sizeof reason));
+    }
+    return -abs(code);
+}
+
+int err_prefix(struct err *e, int code, const char *fmt, ...)
+{
+    va_list ap;
+    struct err was;
+    if (!e)
+        return -abs(code);
+    was = *e;
+    va_start(ap, fmt);
+    set_v(e, fmt, ap);
+    va_end(ap);
+    size_t n = strlen(e->msg);
+    snprintf(e->msg + n, sizeof e->msg - n, ": %s", was.msg);
+    return -abs(code);
+}
