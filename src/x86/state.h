@@ -111,8 +111,17 @@ struct x86_state {
     struct x86_msr msrs[X86_MAX_MSRS]; /* what x86/msr.h tabulates as saved, tsc_deadline and tsc_adjust among them */
 };
 
-/* State at RESET / INIT (SDM 3A table 9-1). `bsp` decides APIC_BASE.BSP and whether it runs or waits for SIPI; `apic_id` the LAPIC ID. */
+/* State at power-up RESET (SDM 3A table 9-1). `bsp` decides APIC_BASE.BSP and whether it runs or waits for SIPI; `apic_id` the LAPIC ID.
+ * EDX is 0x600: who knows the CPUID puts leaf 1 EAX there. msrs[] is left empty: x86_state_reset_msrs (x86/msr.h) fills it. */
 void x86_state_reset(struct x86_state *s, bool bsp, uint32_t apic_id);
+
+enum {
+    X86_LAPIC_ID = 0x02, X86_LAPIC_VERSION = 0x03, X86_LAPIC_TPR = 0x08, X86_LAPIC_LDR = 0x0d, X86_LAPIC_DFR = 0x0e, X86_LAPIC_SVR = 0x0f,
+    X86_LAPIC_ISR = 0x10, X86_LAPIC_TMR = 0x18, X86_LAPIC_IRR = 0x20, X86_LAPIC_ESR = 0x28, X86_LAPIC_ICR = 0x30, X86_LAPIC_ICR2 = 0x31,
+    X86_LAPIC_LVT_TIMER = 0x32, X86_LAPIC_LVT_THERMAL = 0x33, X86_LAPIC_LVT_PMC = 0x34, X86_LAPIC_LVT_LINT0 = 0x35,
+    X86_LAPIC_LVT_LINT1 = 0x36, X86_LAPIC_LVT_ERROR = 0x37, X86_LAPIC_TIMER_INITIAL = 0x38, X86_LAPIC_TIMER_CURRENT = 0x39,
+    X86_LAPIC_TIMER_DIVIDE = 0x3e,
+}; /* index in x86_lapic.regs = MMIO offset / 16 */
 
 /* Value of an MSR in the table of `s`; the default when it is not there. set: 0 or -ENOSPC. */
 uint64_t x86_state_msr(const struct x86_state *s, uint32_t index, uint64_t dflt);
