@@ -54,7 +54,7 @@ enum { BOOT_MAX_INITRDS = 16, BOOT_MAX_RANGES = 64 };
 
 struct boot_config {
     struct boot_file kernel;
-    const struct boot_file *initrd; /* Linux: loaded one behind the other, each on a multiple of 4; else: modules */
+    const struct boot_file *initrd; /* Linux, PVH: one behind the other, each on a multiple of 4; multiboot: modules */
     unsigned initrds;               /* at most BOOT_MAX_INITRDS */
     const char *cmdline;            /* NULL: "" */
     uint64_t rsdp;                  /* GPA of the ACPI root pointer; 0: none, the guest scans */
