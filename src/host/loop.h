@@ -17,6 +17,8 @@ struct loop_timer;
 struct loop *loop_new(struct err *e);
 void loop_free(struct loop *l); /* NULL is fine; fds and timers must be gone */
 void loop_run(struct loop *l);  /* until loop_stop */
+/* fn(opaque) runs on the loop's thread each time before it waits, when it holds no pointer of anybody's: quiescent points. Before loop_run. */
+void loop_on_idle(struct loop *l, void (*fn)(void *opaque), void *opaque);
 void loop_stop(struct loop *l); /* any thread, async-signal safe; a stop before run makes run return at once */
 
 /* Call fn(opaque, events) when fd has any of `events` (EPOLLIN, ...; level triggered). The fd stays the caller's. NULL: e. */
