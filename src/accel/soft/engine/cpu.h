@@ -20,6 +20,7 @@
 
 struct insn;
 struct block;
+struct native_area;
 
 /* How instruction bytes decode and addresses form. The block cache is keyed by it. */
 enum cpu_mode { MODE_16, MODE_32, MODE_64 }; /* default operand/address size of CS; MODE_16 includes real and v8086 */
@@ -72,6 +73,7 @@ struct cpu {
 
     unsigned index;
     struct engine *engine;
+    struct native_area *native; /* thunks of machine code (native.h): set when the engine is built, never NULL when instructions run */
     uint8_t halted;          /* HLT, waiting */
     uint8_t mp_state;        /* enum x86_mp_state */
     uint8_t nmi_masked, nmi_pending;

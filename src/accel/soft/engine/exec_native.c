@@ -1,0 +1,99 @@
+/*
+ * exec_native: runs thunks: memory operands through the frame, SIMD exceptions by dry run, results committed last.
+ */
+#include "accel/soft/engine/native.h"
+#include "accel/soft/engine/fp.h"
+#include "base/check.h"
+
+/* What the operation would raise, all masked. Nothing is committed: `stop` matches the mask bits, which are set. */
+static uint32_t dry_run(struct cpu *c, const struct native_thunk *t, struct native_frame *f, uint32_t mxcsr)
+{
+    f->mxcsr = (mxcsr & ~(uint32_t)MXCSR_FLAGS) | MXCSR_MASKS;
+    f->stop = MXCSR_MASKS;
+    native_call(c->native, t, c, f);
+    return f->mxcsr_out & MXCSR_FLAGS;
+}
+
+/* The guest wants some exception raised. Unmasked underflow differs from the masked kind: it is reported for tiny results that are exact, too, and
+ * flush-to-zero does not apply (SDM 1 11.5.2.5). Tiny results of any kind are found by a run with flush-to-zero. */
+static void run_unmasked(struct cpu *c, const struct native_thunk *t, struct native_frame *f)
+{
+    enum { PRE = 7 }; /* invalid, denormal, divide by zero: found before computing, then nothing else is (SDM 1 11.5.3) */
+    uint32_t guest = c->fpu.mxcsr, unmasked = ~(guest >> 7) & MXCSR_FLAGS;
+    bool underflow = unmasked & MXCSR_UE;
+    uint32_t flags = dry_run(c, t, f, underflow ? guest & ~(uint32_t)MXCSR_FTZ : guest);
+    if (underflow)
+        flags |= dry_run(c, t, f, guest | MXCSR_FTZ) & MXCSR_UE;
+    if (flags & unmasked & PRE)
+        flags &= PRE;
+    if (flags & unmasked)
+        fp_raise_simd(c, flags);
+}
+
+static void run_thunk(struct cpu *c, const struct native_thunk *t, struct native_frame *f)
+{
+    if (t->attr & NATIVE_MXCSR) {
+        uint32_t guest = c->fpu.mxcsr;
+        if ((guest & MXCSR_MASKS) != MXCSR_MASKS)
+            run_unmasked(c, t, f);
+        f->mxcsr = (guest & ~(uint32_t)(MXCSR_FLAGS | MXCSR_MM)) | MXCSR_MASKS;
+        f->stop = 0;
+    }
+    native_call(c->native, t, c, f);
+}
+
+static void commit(struct cpu *c, const struct native_thunk *t, const struct native_frame *f)
+{
+    if (t->flags_out)
+        c->rflags = (c->rflags & ~(uint64_t)t->flags_out) | (f->flags & t->flags_out);
+    if (t->attr & NATIVE_MXCSR)
+        c->fpu.mxcsr |= f->mxcsr_out & MXCSR_FLAGS;
+}
+
+void native_vector(struct cpu *c, const struct insn *in)
+{
+    struct native_frame f;
+    const struct native_thunk *t = native_thunk(c, in);
+    if (!t)
+        cpu_ud(c);
+    unsigned align = in->imm ? (unsigned)in->imm : 1;
+    if (in->cond & FP_MM && c->fpu.mxcsr & MXCSR_MM)
+        align = 1;
+    if (t->attr & (NATIVE_MEM_READ | NATIVE_MEM_WRITE)) {
+        uint64_t ea = insn_ea(c, in);
+        if (t->attr & NATIVE_MEM_READ)
+            cpu_load_bytes(c, in->seg, ea, f.mem, t->mem_size, align);
+        if (t->attr & NATIVE_MEM_WRITE) {
+            if (t->attr & (NATIVE_MMX | NATIVE_MXCSR))
+                cpu_probe_write(c, in->seg, ea, t->mem_size);
+            if (t->attr & NATIVE_MMX)
+                fpu_enter_mmx(&c->fpu);
+            run_thunk(c, t, &f);
+            cpu_store_bytes(c, in->seg, ea, f.mem, t->mem_size, align);
+            commit(c, t, &f);
+            return;
+        }
+    }
+    if (t->attr & NATIVE_MMX)
+        fpu_enter_mmx(&c->fpu);
+    if (t->attr & NATIVE_FLAGS_IN)
+        f.flags = (c->rflags & X86_ARITH_FLAGS) | 0x202;
+    run_thunk(c, t, &f);
+    commit(c, t, &f);
+}
+
+void exec_native(struct cpu *c, const struct insn *in)
+{
+    struct native_frame f;
+    const struct native_thunk *t = native_thunk(c, in);
+    if (!t)
+        cpu_ud(c);
+    uint64_t ea = t->attr & (NATIVE_MEM_READ | NATIVE_MEM_WRITE) ? insn_ea(c, in) : 0;
+    if (t->attr & NATIVE_MEM_READ)
+        cpu_load_bytes(c, in->seg, ea, f.mem, t->mem_size, 1);
+    f.flags = (c->rflags & X86_ARITH_FLAGS) | 0x202;
+    native_call(c->native, t, c, &f);
+    if (t->attr & NATIVE_MEM_WRITE)
+        cpu_store_bytes(c, in->seg, ea, f.mem, t->mem_size, 1);
+    commit(c, t, &f);
+}
