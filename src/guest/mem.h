@@ -85,6 +85,7 @@ struct mem_region {
 /* One piece of a view: [base, base+size) is wholly one region, from `offset` in it. */
 struct mem_section {
     uint64_t base, size, offset; /* offset: into ram (ram_offset applied) or into the region for calls */
+    enum mem_kind kind;          /* as it was when the view was made; the region's own may have moved on, as may its base */
     const struct mem_region *region;
 };
 

@@ -1,0 +1,416 @@
+/*
+ * The map: regions in a list, and the flat view made of them.
+ *
+ * Flattening walks the elementary intervals between all region borders and asks for each who is on top; aliases resolve by asking again below
+ * themselves. Maps have tens of regions and change tens of times, so the simple way is fast enough and obviously right.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/check.h"
+#include "base/err.h"
+#include "base/range.h"
+#include "guest/map.h"
+
+struct mem_map *mem_map_new(struct err *e)
+{
+    struct mem_map *m = calloc(1, sizeof *m);
+    struct retired *v = calloc(1, sizeof *v);
+    if (!m || !v) {
+        free(m);
+        free(v);
+        err_set(e, ENOMEM, "out of memory");
+        return NULL;
+    }
+    lock_init(&m->lock, LOCK_MAP);
+    pthread_mutex_init(&m->readers_mutex, NULL);
+    list_init(&m->regions);
+    list_init(&m->readers);
+    m->epoch = 1;
+    m->current = v;
+    m->view = &v->view;
+    return m;
+}
+
+void mem_map_free(struct mem_map *m)
+{
+    if (!m)
+        return;
+    CHECK(list_empty(&m->readers));
+    while (!list_empty(&m->regions)) {
+        struct region_node *n = CONTAINER_OF(m->regions.next, struct region_node, node);
+        struct ram *ram = n->region.ram;
+        list_remove(&n->node);
+        /* A block may be seen through several regions: it goes with the last. */
+        list_for_each(o, &m->regions) if (CONTAINER_OF(o, struct region_node, node)->region.ram == ram) ram = NULL;
+        ram_free(ram);
+        free(n);
+    }
+    while (m->retired) {
+        struct retired *r = m->retired;
+        m->retired = r->next;
+        free(r);
+    }
+    free(m->current);
+    pthread_mutex_destroy(&m->readers_mutex);
+    lock_destroy(&m->lock);
+    free(m);
+}
+
+/* ---- flattening ---- */
+
+static bool above(const struct region_node *a, const struct region_node *b)
+{
+    return a->region.priority != b->region.priority ? a->region.priority > b->region.priority : a->order > b->order;
+}
+
+/* The topmost enabled region at `at` that is below `ceiling` (NULL: no ceiling). */
+static struct region_node *top(const struct mem_map *m, uint64_t at, const struct region_node *ceiling)
+{
+    struct region_node *best = NULL;
+    list_for_each(l, &m->regions) {
+        struct region_node *n = CONTAINER_OF(l, struct region_node, node);
+        if (n->enabled && at >= n->region.base && at - n->region.base < n->region.size && (!ceiling || above(ceiling, n)) &&
+            (!best || above(n, best)))
+            best = n;
+    }
+    return best;
+}
+
+/* Resolve aliases: *at becomes the address asked for in the end. Each step goes strictly down, so it ends. */
+static struct region_node *resolve(const struct mem_map *m, uint64_t *at)
+{
+    struct region_node *n = top(m, *at, NULL);
+    while (n && n->region.kind == MEM_ALIAS) {
+        *at = *at - n->region.base + n->region.alias_at;
+        n = top(m, *at, n);
+    }
+    return n;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* All addresses where the answer may change. Aliases carry borders of their target back to where they stand, through each other: repeat
+ * until nothing is new, at most as deep as there are aliases. */
+static size_t collect_borders(const struct mem_map *m, uint64_t *out, size_t cap)
+{
+    size_t n = 0;
+    unsigned aliases = 0;
+    list_for_each(l, &m->regions) {
+        const struct mem_region *r = &CONTAINER_OF(l, struct region_node, node)->region;
+        out[n++] = r->base;
+        out[n++] = r->base + r->size; /* may wrap to 0 at the very top: harmless */
+        aliases += r->kind == MEM_ALIAS;
+    }
+    for (unsigned round = 0; round < aliases; round++) {
+        size_t had = n;
+        list_for_each(l, &m->regions) {
+            const struct mem_region *r = &CONTAINER_OF(l, struct region_node, node)->region;
+            for (size_t i = 0; r->kind == MEM_ALIAS && i < had && n < cap; i++)
+                if (out[i] > r->alias_at && out[i] - r->alias_at < r->size)
+                    out[n++] = out[i] - r->alias_at + r->base;
+        }
+        qsort(out, n, sizeof *out, by_value);
+        size_t kept = n ? 1 : 0;
+        for (size_t i = 1; i < n; i++)
+            if (out[i] != out[kept - 1])
+                out[kept++] = out[i];
+        if (kept == had)
+            return kept;
+        n = kept;
+    }
+    qsort(out, n, sizeof *out, by_value);
+    return n;
+}
+
+static void append(struct mem_view *v, const struct mem_region *r, uint64_t base, uint64_t size, uint64_t offset)
+{
+    struct mem_section *last = v->count ? &v->section[v->count - 1] : NULL;
+    if (last && last->region == r && last->base + last->size == base && last->offset + last->size == offset)
+        last->size += size;
+    else
+        v->section[v->count++] = 
+            (struct mem_section){.base = base, .size = size, .offset = offset, .kind = r->kind, .region = r};
+}
+
+static struct retired *flatten(const struct mem_map *m)
+{
+    size_t regions = 0, cap;
+    list_for_each(l, &m->regions) regions++;
+    cap = regions * 2 + 64 + regions * regions * 4;
+    uint64_t *border = malloc(cap * sizeof *border);
+    CHECK(border);
+    size_t n = collect_borders(m, border, cap);
+    struct retired *out = calloc(1, sizeof *out + (n + 1) * sizeof(struct mem_section));
+    CHECK(out);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t at = border[i], asked = at, size = (i + 1 < n ? border[i + 1] : 0) - at;
+        struct region_node *r = size ? resolve(m, &asked) : NULL;
+        if (!r)
+            continue;
+        uint64_t offset = asked - r->region.base;
+        append(&out->view, &r->region, at, size, r->region.ram ? r->region.ram_offset + offset : offset);
+    }
+    free(border);
+    return out;
+}
+
+/* ---- publishing and reclaiming ---- */
+
+/* Free what every reader has passed. Map lock held. */
+static void reclaim(struct mem_map *m)
+{
+    uint64_t oldest = UINT64_MAX;
+    pthread_mutex_lock(&m->readers_mutex);
+    list_for_each(l, &m->readers) {
+        uint64_t seen = atomic_load(&CONTAINER_OF(l, struct mem_reader, node)->seen);
+        if (seen < oldest)
+            oldest = seen;
+    }
+    pthread_mutex_unlock(&m->readers_mutex);
+    for (struct retired **p = &m->retired; *p;) {
+        struct retired *r = *p;
+        if (r->epoch <= oldest) {
+            *p = r->next;
+            free(r->node);
+            free(r);
+        } else {
+            p = &r->next;
+        }
+    }
+}
+
+static void retire(struct mem_map *m, struct retired *r)
+{
+    r->epoch = m->epoch;
+    r->next = m->retired;
+    m->retired = r;
+}
+
+static void publish(struct mem_map *m)
+{
+    struct retired *was = m->current, *now = flatten(m);
+    m->current = now;
+    atomic_store(&m->view, &now->view);
+    atomic_fetch_add(&m->epoch, 1);
+    for (struct mem_listener *l = m->listeners; l; l = l->next)
+        l->changed(l->opaque, &was->view, &now->view);
+    retire(m, was);
+    while (m->removed) {
+        struct retired *r = m->removed;
+        m->removed = r->next;
+        retire(m, r);
+    }
+    m->changed = false;
+    reclaim(m);
+}
+
+void mem_begin(struct mem_map *m)
+{
+    lock_take(&m->lock);
+    m->depth++;
+    lock_drop(&m->lock);
+}
+
+static void end_change(struct mem_map *m)
+{
+    if (m->depth == 0 && m->changed)
+        publish(m);
+}
+
+void mem_commit(struct mem_map *m)
+{
+    lock_take(&m->lock);
+    CHECK(m->depth > 0);
+    m->depth--;
+    end_change(m);
+    lock_drop(&m->lock);
+}
+
+static int check_region(const struct mem_region *r, struct err *e)
+{
+    bool mem = r->kind == MEM_RAM || r->kind == MEM_ROM || r->kind == MEM_ROMD;
+    bool calls = r->kind == MEM_MMIO || r->kind == MEM_ROMD;
+    if (!r->size || !range_no_wrap(r->base, r->size))
+        return err_set(e, EINVAL, "region %s: 0x%llx+0x%llx wraps or is empty", r->name, (unsigned long long)r->base,
+                       (unsigned long long)r->size);
+    if (mem && (!r->ram || !range_inside(r->ram_offset, r->size, r->ram->size)))
+        return err_set(e, EINVAL, "region %s lies outside its memory block", r->name);
+    if (mem && (r->base % MEM_PAGE || r->size % MEM_PAGE || r->ram_offset % MEM_PAGE))
+        return err_set(e, EINVAL, "region %s: memory begins and ends on pages", r->name);
+    if (calls && !r->ops)
+        return err_set(e, EINVAL, "region %s has no operations", r->name);
+    if (r->kind == MEM_ALIAS && !range_no_wrap(r->alias_at, r->size))
+        return err_set(e, EINVAL, "region %s: alias wraps", r->name);
+    return 0;
+}
+
+struct mem_region *mem_add(struct mem_map *m, const struct mem_region *r, struct err *e)
+{
+    if (check_region(r, e))
+        return NULL;
+    struct region_node *n = calloc(1, sizeof *n);
+    if (!n) {
+        err_set(e, ENOMEM, "out of memory");
+        return NULL;
+    }
+    n->region = *r;
+    n->enabled = true;
+    if (r->kind == MEM_MMIO || r->kind == MEM_ALIAS)
+        n->region.ram = NULL;
+    lock_take(&m->lock);
+    n->order = m->next_order++;
+    list_append(&m->regions, &n->node);
+    m->changed = true;
+    end_change(m);
+    lock_drop(&m->lock);
+    return &n->region;
+}
+
+static struct region_node *node_of(struct mem_region *r)
+{
+    return CONTAINER_OF(r, struct region_node, region);
+}
+
+void mem_remove(struct mem_map *m, struct mem_region *r)
+{
+    struct retired *grave = calloc(1, sizeof *grave);
+    CHECK(grave);
+    lock_take(&m->lock);
+    list_remove(&node_of(r)->node);
+    /* Sections of the present view point to the region: it is freed when that view is. */
+    grave->node = node_of(r);
+    grave->next = m->removed;
+    m->removed = grave;
+    m->changed = true;
+    end_change(m);
+    lock_drop(&m->lock);
+}
+
+/* Published views keep base and kind in their sections, so a region may change under them. */
+void mem_set_base(struct mem_map *m, struct mem_region *r, uint64_t base)
+{
+    lock_take(&m->lock);
+    CHECK(range_no_wrap(base, r->size));
+    if (r->base != base) {
+        r->base = base;
+        m->changed = true;
+    }
+    end_change(m);
+    lock_drop(&m->lock);
+}
+
+void mem_set_kind(struct mem_map *m, struct mem_region *r, enum mem_kind kind)
+{
+    lock_take(&m->lock);
+    if (r->kind != kind) {
+        r->kind = kind;
+        m->changed = true;
+    }
+    end_change(m);
+    lock_drop(&m->lock);
+}
+
+void mem_set_enabled(struct mem_map *m, struct mem_region *r, bool on)
+{
+    lock_take(&m->lock);
+    if (node_of(r)->enabled != on) {
+        node_of(r)->enabled = on;
+        m->changed = true;
+    }
+    end_change(m);
+    lock_drop(&m->lock);
+}
+
+const struct mem_view *mem_view(const struct mem_map *m)
+{
+    return atomic_load_explicit(&((struct mem_map *)(uintptr_t)m)->view, memory_order_acquire);
+}
+
+const struct mem_section *mem_find(const struct mem_view *v, uint64_t gpa)
+{
+    size_t lo = 0, hi = v->count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        const struct mem_section *s = &v->section[mid];
+        if (gpa < s->base)
+            hi = mid;
+        else if (gpa - s->base >= s->size)
+            lo = mid + 1;
+        else
+            return s;
+    }
+    return NULL;
+}
+
+/* ---- readers and listeners ---- */
+
+struct mem_reader *mem_reader_new(struct mem_map *m, struct err *e)
+{
+    struct mem_reader *r = calloc(1, sizeof *r);
+    if (!r) {
+        err_set(e, ENOMEM, "out of memory");
+        return NULL;
+    }
+    r->map = m;
+    pthread_mutex_lock(&m->readers_mutex);
+    atomic_store(&r->seen, atomic_load(&m->epoch));
+    list_append(&m->readers, &r->node);
+    pthread_mutex_unlock(&m->readers_mutex);
+    return r;
+}
+
+void mem_reader_free(struct mem_reader *r)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->map->readers_mutex);
+    list_remove(&r->node);
+    pthread_mutex_unlock(&r->map->readers_mutex);
+    free(r);
+}
+
+void mem_reader_quiesce(struct mem_reader *r)
+{
+    if (atomic_load_explicit(&r->seen, memory_order_relaxed) != UINT64_MAX)
+        atomic_store(&r->seen, atomic_load(&r->map->epoch));
+}
+
+void mem_reader_offline(struct mem_reader *r, bool offline)
+{
+    atomic_store(&r->seen, offline ? UINT64_MAX : atomic_load(&r->map->epoch));
+}
+
+void mem_listen(struct mem_map *m, struct mem_listener *l)
+{
+    static const struct mem_view empty = {0};
+    lock_take(&m->lock);
+    l->next = m->listeners;
+    m->listeners = l;
+    l->changed(l->opaque, &empty, &m->current->view);
+    lock_drop(&m->lock);
+}
+
+void mem_unlisten(struct mem_map *m, struct mem_listener *l)
+{
+    lock_take(&m->lock);
+    for (struct mem_listener **p = &m->listeners; *p; p = &(*p)->next)
+        if (*p == l) {
+            *p = l->next;
+            break;
+        }
+    lock_drop(&m->lock);
+}
+
+uint64_t mem_ram_size(const struct mem_map *m)
+{
+    const struct mem_view *v = mem_view(m);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < v->count; i++)
+        sum += v->section[i].kind == MEM_RAM ? v->section[i].size : 0;
+    return sum;
+}
