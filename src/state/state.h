@@ -25,6 +25,7 @@ struct field {
     uint32_t count;      /* elements, 1 for a scalar */
     uint32_t since;      /* section version that introduced it */
     enum field_kind kind;
+    size_t stride;       /* bytes from one element to the next; 0: size */
     uint64_t dflt;       /* where the file is older */
     uint64_t max;        /* UINT: largest value accepted, 0: any. A larger one refuses the load. */
 };
@@ -35,6 +36,11 @@ struct field {
 #define FIELD_ARRAY(type, member, ...)                                                                                 \
     {.name = #member, .offset = offsetof(type, member), .size = sizeof(((type *)0)->member[0]),                        \
      .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]), .since = 1, .kind = FIELD_UINT, __VA_ARGS__}
+/* One member of every element of an array of structs: FIELD_STRIDED(struct cpu, msrs, value). */
+#define FIELD_STRIDED(type, array, member, ...)                                                                        \
+    {.name = #array "." #member, .offset = offsetof(type, array[0].member), .size = sizeof(((type *)0)->array[0].member), \
+     .count = sizeof(((type *)0)->array) / sizeof(((type *)0)->array[0]), .stride = sizeof(((type *)0)->array[0]),     \
+     .since = 1, .kind = FIELD_UINT, __VA_ARGS__}
 #define FIELD_BLOB(type, member, ...)                                                                                  \
     {.name = #member, .offset = offsetof(type, member), .size = sizeof(((type *)0)->member), .count = 1, .since = 1,   \
      .kind = FIELD_BYTES, __VA_ARGS__}
