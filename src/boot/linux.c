@@ -23,7 +23,7 @@ enum {
     CMDLINE_LIMIT = 0xffff,
 };
 
-static_assert(BOOT_MAX_RANGES <= E820_MAX, "the board's ranges fit the zero page");
+static_assert((int)BOOT_MAX_RANGES <= (int)E820_MAX, "the board's ranges fit the zero page");
 
 static void set32(uint8_t *zp, unsigned at, uint64_t v)
 {

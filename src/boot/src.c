@@ -51,15 +51,15 @@ static int open_fd(struct src *s, const char *what, struct err *e)
     struct stat st;
     s->fd = open(s->name, O_RDONLY | O_CLOEXEC);
     if (s->fd < 0 && errno == ENOENT)
-        return err_set(e, ENOENT, "%s: no such file; give the path of a %s", s->name, what);
+        return err_set(e, ENOENT, "%s: no such file; give the path of the %s", s->name, what);
     if (s->fd < 0)
         return err_sys(e, errno, "%s: cannot open the %s", s->name, what);
     if (fstat(s->fd, &st))
         return err_sys(e, errno, "%s: cannot examine the %s", s->name, what);
     if (S_ISDIR(st.st_mode))
-        return err_set(e, EISDIR, "%s: is a directory; give the path of a %s", s->name, what);
+        return err_set(e, EISDIR, "%s: is a directory; give the path of the %s", s->name, what);
     if (S_ISBLK(st.st_mode))
-        return err_set(e, ENOEXEC, "%s: is a block device; give the path of a %s file", s->name, what);
+        return err_set(e, ENOEXEC, "%s: is a block device; give the path of the %s file", s->name, what);
     if (!S_ISREG(st.st_mode))
         return slurp(s, e);
     s->len = (uint64_t)st.st_size;
@@ -71,7 +71,7 @@ int src_open(struct src *s, const struct boot_file *f, const char *what, struct 
     src_memory(s, f->path ? f->path : what, f->data, f->data ? f->len : 0);
     int r = f->data ? 0 : open_fd(s, what, e);
     if (!r && !s->len)
-        r = err_set(e, ENOEXEC, "%s: is empty; give the path of a %s", s->name, what);
+        r = err_set(e, ENOEXEC, "%s: is empty; give the path of the %s", s->name, what);
     if (r)
         src_close(s);
     return r;

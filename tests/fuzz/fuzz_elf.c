@@ -1,0 +1,9 @@
+/* ELF kernels, by every way in. */
+#include "boot_input.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    boot_input(data, size, BOOT_ENTRY_AUTO, false);
+    boot_input(data, size, BOOT_ENTRY_LINUX64, false);
+    return 0;
+}
