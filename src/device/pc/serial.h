@@ -1,0 +1,32 @@
+/*
+ * serial: a 16550A UART with its FIFOs (National PC16550D data sheet, 1995), at eight ports.
+ *
+ * Characters leave at once, as if the line were infinitely fast; when the backend takes no more they wait in the transmit FIFO and THRE stays
+ * low. Received characters come only as far as there is room, so nothing typed is lost. The interrupt line is gated by OUT2, as on a PC.
+ */
+#ifndef DEVICE_SERIAL_H
+#define DEVICE_SERIAL_H
+#include <stdint.h>
+#include "device/core/device.h"
+#include "guest/irq.h"
+struct bus;
+struct chr;
+struct clock;
+struct err;
+struct loop;
+struct serial;
+
+struct serial_config {
+    struct bus *bus;
+    uint16_t port;
+    struct irq_line irq;
+    struct clock *clock; /* for the character time-out */
+    struct loop *loop;
+    struct chr *chr;     /* NULL: the other end is not connected (no carrier, output vanishes) */
+    unsigned instance;
+};
+
+struct serial *serial_new(const struct serial_config *cfg, struct err *e);
+struct device *serial_device(struct serial *s);
+
+#endif
