@@ -27,7 +27,7 @@ enum cpu_mode { MODE_16, MODE_32, MODE_64 }; /* default operand/address size of 
 
 /* One soft-TLB way: a linear page whose access is known to be plain RAM (or RAM reads). A non-matching tag means slow path. */
 struct tlb_entry {
-    uint64_t tag;     /* linear page address, with low bits 0; all ones: empty */
+    uint64_t tag;     /* linear page address, its low 12 bits an address-space number (cpu->asid); all ones: empty */
     uintptr_t addend; /* host address = linear + addend */
     uint64_t gpa;     /* of the page */
     uint8_t *note;    /* PAGE_* of the page: a store that finds PAGE_CODE set goes the slow way */
@@ -45,12 +45,18 @@ struct cpu {
     uint8_t cpl;
     uint8_t long_mode;       /* EFER.LMA */
     uint8_t shadow;          /* bit 0 STI, bit 1 MOV SS: set by exec, cleared by the loop one instruction later */
-    uint8_t tlb_user;        /* index of the TLB set in use: (cpl == 3), plus SMAP state; see mem.c */
+    uint8_t tlb_user;        /* index of the TLB set in use: enum tlb_set of private.h */
     uint8_t leave_block;     /* set by whatever changes mode, mapping or interrupts: the loop re-enters from the top */
     uint8_t shadow_set;      /* this instruction started a shadow */
     uint8_t in_exception;    /* 0, 1 contributory, 2 page fault, 3 double fault in delivery (SDM 3A table 6-5) */
-    uint32_t attention;      /* atomic; non-zero: something outside wants the loop (kick, interrupt, slots, flush, nmi, init, sipi) */
+    uint32_t attention;      /* atomic; non-zero: something outside wants the loop (enum attention of private.h) */
     uint64_t icount;         /* instructions retired */
+    /* Derived by cpu_update_mode, for the inline access path: the TLB set in use; what a tag's low bits must be, for the lower and the
+     * upper half of linear space (tlb.c); the bases to add, and which segments need no limit or type check for reads and for writes. */
+    struct tlb_entry (*tlb_now)[TLB_SIZE];
+    uint64_t asid[2];
+    uint64_t fast_base[X86_SEGS];
+    uint8_t fast_read, fast_write;
     struct x86_seg seg[X86_SEGS];
 
     /* --- vector and x87 state, in x86_state's form --- */
@@ -78,6 +84,7 @@ struct cpu {
     uint8_t mp_state;        /* enum x86_mp_state */
     uint8_t nmi_masked, nmi_pending;
     uint8_t debug_exit;      /* gdb's own break: leave with ENGINE_DEBUG */
+    uint8_t db_pending;      /* DR6.B0-B3 of data breakpoints that this instruction hit: a #DB trap follows it */
 
     /* --- fault in flight: set by cpu_raise, read by the loop after longjmp --- */
     jmp_buf fault_env;
@@ -108,8 +115,8 @@ _Noreturn void cpu_soft_interrupt(struct cpu *c, uint8_t vector, bool is_int_n);
 
 /* A segment:offset access of `size` (1, 2, 4, 8) bytes as the current instruction makes it: segment limit and type, canonical form, alignment check,
  * paging with the current privilege, A/D bits. MMIO goes out. Faults do not return. Offsets are already masked to the address size. */
-uint64_t cpu_load(struct cpu *c, unsigned seg, uint64_t off, unsigned size);
-void cpu_store(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t value);
+static inline uint64_t cpu_load(struct cpu *c, unsigned seg, uint64_t off, unsigned size);
+static inline void cpu_store(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t value);
 /* n bytes (10, 16, 28, 32, 108, 512, up to 4096): everything is checked before anything is stored. `align`: required alignment (else #GP(0)), 1 for none. */
 void cpu_load_bytes(struct cpu *c, unsigned seg, uint64_t off, void *out, unsigned n, unsigned align);
 void cpu_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *in, unsigned n, unsigned align);
@@ -121,13 +128,14 @@ struct cpu_ref {
     uint8_t *host;       /* RAM in one piece (may straddle pages that are contiguous on the host); NULL: use load/store through ref */
     struct cpu *c;
     uint64_t linear, gpa[2];
+    const uint8_t *note[2]; /* of the pages touched; [1] NULL when there is one */
     uint8_t size, mmio;
     uint8_t locked;      /* cross-page fallback holds the engine's bus lock until cpu_ref_end */
 };
-void cpu_ref(struct cpu *c, unsigned seg, uint64_t off, unsigned size, bool locked, struct cpu_ref *r); /* size up to 16 */
-uint64_t cpu_ref_load(struct cpu_ref *r);              /* size <= 8 */
-void cpu_ref_store(struct cpu_ref *r, uint64_t value); /* notes the write: self-modifying code, dirty */
-void cpu_ref_end(struct cpu_ref *r);                   /* after direct stores or atomics on r->host: notes the write; releases the lock */
+static inline void cpu_ref(struct cpu *c, unsigned seg, uint64_t off, unsigned size, bool locked, struct cpu_ref *r); /* size up to 16 */
+static inline uint64_t cpu_ref_load(struct cpu_ref *r);              /* size <= 8 */
+static inline void cpu_ref_store(struct cpu_ref *r, uint64_t value);
+static inline void cpu_ref_end(struct cpu_ref *r); /* after all stores and atomics: notes the write (self-modifying code); releases the lock */
 
 /* Supervisor accesses by linear address, whatever CPL is: descriptor tables, TSS, stacks during delivery. */
 uint64_t cpu_sys_load(struct cpu *c, uint64_t linear, unsigned size);
@@ -159,6 +167,11 @@ void cpu_branch(struct cpu *c, uint64_t target, unsigned opsize);
 
 /* RFLAGS image for POPF/IRET: writes those of `mask` that CPL and IOPL allow. */
 void cpu_set_rflags(struct cpu *c, uint64_t value, uint64_t mask);
+/* Leave the block after this instruction, because what follows may decode or run differently. */
+static inline void cpu_leave_block(struct cpu *c)
+{
+    c->leave_block = 1;
+}
 /* #GP(0) unless port I/O is allowed now (IOPL or the TSS bitmap). */
 void cpu_check_io(struct cpu *c, uint16_t port, unsigned size);
 uint32_t cpu_in(struct cpu *c, uint16_t port, unsigned size);
@@ -215,5 +228,7 @@ static inline void cpu_set_gpr(struct cpu *c, unsigned reg, unsigned size, uint6
 void cpu_push_at(struct cpu *c, uint64_t *sp, unsigned size, uint64_t v); /* *sp is decremented by size under the stack width, then stored to SS:*sp */
 uint64_t cpu_pop_at(struct cpu *c, uint64_t *sp, unsigned size);
 void cpu_set_sp(struct cpu *c, uint64_t sp);                             /* commit, by stack width */
+
+#include "accel/soft/engine/mem_inline.h"
 
 #endif

@@ -52,10 +52,11 @@ struct engine; /* the arena */
 
 /* Bytes of arena wanted for this configuration. */
 size_t engine_arena_size(const struct engine_config *cfg);
-/* Build the engine in zeroed shared memory. */
+/* Build the engine in zeroed shared memory, aligned to pages. Every vCPU is in its RESET state. */
 struct engine *engine_init(void *arena, size_t size, const struct engine_config *cfg);
-/* Attach this process to it: who answers. Must be called once in the process that runs vCPUs (again after fork). */
-void engine_attach(struct engine *en, const struct engine_outside *out, void *opaque);
+/* Attach this process to it: who answers. Must be called once in the process that runs vCPUs (again after fork). 0, or the negative errno of
+ * native_area_attach: the arena must be a shared mapping, and executable memory allowed. */
+int engine_attach(struct engine *en, const struct engine_outside *out, void *opaque);
 /* Replace the slots; all vCPU threads that run see them at their next instruction boundary, and this returns when they do (the caller
  * must not hold what a vCPU needs to reach one: called from mem listeners, i.e. possibly on a vCPU thread inside mmio_write). */
 void engine_set_slots(struct engine *en, const struct engine_slot *slots, unsigned count);

@@ -1,0 +1,188 @@
+/*
+ * engine: the arena and its life; slots; what other threads ask of vCPUs.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "accel/accel.h"
+#include "accel/soft/engine/native.h"
+#include "accel/soft/engine/private.h"
+#include "base/check.h"
+#include "base/range.h"
+
+enum { PART = 4096 };
+
+static size_t part(size_t n)
+{
+    return (n + PART - 1) / PART * PART;
+}
+
+static size_t cpu_size(void)
+{
+    return part(sizeof(struct cpu)) + part(sizeof(struct cpu_private)) + part(block_cache_size());
+}
+
+size_t engine_arena_size(const struct engine_config *cfg)
+{
+    return part(sizeof(struct engine)) + cfg->cpus * cpu_size() + native_area_size(cfg->cpus);
+}
+
+static void init_cpu(struct engine *en, unsigned i, uint8_t *at, const struct x86_cpuid *cpuid)
+{
+    struct cpu *c = (struct cpu *)(void *)at;
+    struct cpu_private *p = (struct cpu_private *)(void *)(at + part(sizeof(struct cpu)));
+
+    en->cpu[i] = c;
+    c->engine = en;
+    c->index = i;
+    c->native = en->native;
+    c->priv = p;
+    p->cpuid = *cpuid;
+    x86_cpuid_features(cpuid, &p->features);
+    unsigned bits = x86_cpuid_get(cpuid, 0x80000008, 0).eax & 0xff;
+    if (bits < 32 || bits > 52)
+        bits = 36;
+    p->phys_reserved = ((1ull << 52) - 1) & ~((1ull << bits) - 1);
+    p->tsc_khz = en->tsc_khz;
+    memset(c->tlb, 0xff, sizeof(c->tlb));
+    p->next_asid = 1;
+    block_cache_init(c, at + part(sizeof(struct cpu)) + part(sizeof(struct cpu_private)));
+
+    struct x86_state s;
+    x86_state_reset(&s, i == 0, i);
+    x86_state_reset_msrs(&s, cpuid);
+    s.gpr[X86_RDX] = x86_cpuid_get(cpuid, 1, 0).eax;
+    s.tsc_khz = en->tsc_khz;
+    CHECK(engine_set(en, i, &s) == 0);
+}
+
+struct engine *engine_init(void *arena, size_t size, const struct engine_config *cfg)
+{
+    struct engine *en = arena;
+    uint8_t *at = arena;
+
+    CHECK(cfg->cpus >= 1 && cfg->cpus <= ENGINE_MAX_CPUS && size >= engine_arena_size(cfg));
+    en->cpus = cfg->cpus;
+    en->tsc_khz = cfg->tsc_khz;
+    en->log_exceptions = cfg->log_exceptions;
+    at += part(sizeof(struct engine));
+    en->native = native_area_init(at + cfg->cpus * cpu_size(), cfg->cpus);
+    for (unsigned i = 0; i < cfg->cpus; i++) {
+        init_cpu(en, i, at, &cfg->cpuid[i]);
+        at += cpu_size();
+    }
+    return en;
+}
+
+int engine_attach(struct engine *en, const struct engine_outside *out, void *opaque)
+{
+    en->out = *out;
+    en->opaque = opaque;
+    en->attached = 1;
+    return native_area_attach(en->native);
+}
+
+static int by_gpa(const void *a, const void *b)
+{
+    const struct engine_slot *x = a, *y = b;
+
+    return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
+}
+
+void engine_set_slots(struct engine *en, const struct engine_slot *slots, unsigned count)
+{
+    CHECK(count <= ENGINE_MAX_SLOTS);
+    world_stop(en, NULL);
+    memcpy(en->slot, slots, count * sizeof(*slots));
+    qsort(en->slot, count, sizeof(*slots), by_gpa);
+    for (unsigned i = 0; i < count; i++)
+        CHECK(((en->slot[i].gpa | en->slot[i].size) & 0xfff) == 0);
+    en->slot_count = count;
+    __atomic_fetch_add(&en->slots_version, 1, __ATOMIC_RELEASE);
+    world_go(en);
+}
+
+struct cpu *engine_cpu(struct engine *en, unsigned index)
+{
+    return en->cpu[index];
+}
+
+bool cpu_has(const struct cpu *c, uint32_t feature)
+{
+    return x86_features_has(&c->priv->features, feature);
+}
+
+static void poke(struct engine *en, unsigned cpu, uint32_t what)
+{
+    cpu_attention(en->cpu[cpu], what);
+    if (en->attached)
+        en->out.wake(en->opaque, cpu);
+}
+
+void engine_kick(struct engine *en, unsigned cpu)
+{
+    poke(en, cpu, ATT_KICK);
+}
+
+void engine_nmi(struct engine *en, unsigned cpu)
+{
+    poke(en, cpu, ATT_NMI);
+}
+
+void engine_extint(struct engine *en, bool level)
+{
+    __atomic_store_n(&en->cpu[0]->priv->lapic.extint, level, __ATOMIC_SEQ_CST);
+    if (level)
+        poke(en, 0, ATT_INTR);
+}
+
+void engine_stats(struct engine *en, struct accel_stats *out)
+{
+    memset(out, 0, sizeof(*out));
+    for (unsigned i = 0; i < en->cpus; i++) {
+        const struct cpu *c = en->cpu[i];
+        const struct cpu_private *p = c->priv;
+        out->instructions += c->icount;
+        out->blocks += p->n_blocks;
+        out->exits_pio += p->n_pio;
+        out->exits_mmio += p->n_mmio;
+        out->exits_halt += p->n_halt;
+        out->tlb_misses += p->n_miss;
+        out->interrupts += p->n_intr;
+        out->invalidations += p->n_inval;
+        out->run_ns += p->run_ns;
+    }
+}
+
+int engine_translate(struct engine *en, unsigned cpu, uint64_t linear, uint64_t *gpa)
+{
+    struct cpu *c = en->cpu[cpu];
+    struct walk w;
+
+    if ((c->cr0 & CR0_PG) && c->long_mode && !is_canonical(linear))
+        return -1;
+    if (!cpu_walk(c, linear, WALK_PEEK, &w))
+        return -1;
+    *gpa = w.gpa;
+    return 0;
+}
+
+/* ---- leaving engine_run ---- */
+
+void cpu_exit(struct cpu *c, enum engine_exit kind)
+{
+    c->priv->exit_kind = (uint8_t)kind;
+    longjmp(c->fault_env, LEAVE_EXIT);
+}
+
+void cpu_failed(struct cpu *c, const char *fmt, ...)
+{
+    if (c->priv->info) {
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(c->priv->info->why, sizeof(c->priv->info->why), fmt, ap);
+        va_end(ap);
+    }
+    cpu_exit(c, ENGINE_FAILED);
+}

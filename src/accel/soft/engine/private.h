@@ -1,0 +1,306 @@
+/*
+ * private: what the engine's own files share beyond cpu.h. The layout of the arena, the vCPU's private part, and calls between files.
+ *
+ * The arena: struct engine, then for each vCPU its struct cpu, struct cpu_private and block cache, then the area of native thunks (native.h). It is one
+ * shared mapping at one address in every process that looks at it (the VMM and a forked engine), so pointers into it are plain.
+ *
+ * A vCPU thread is either inside (it may hold host pointers of slots: `inside` is 1) or outside: in a callout, asleep, not in engine_run. Whoever
+ * replaces slots, or needs all others to stand still for a bus-locked access across pages, stops the world: sets en->stop, asks by attention, and waits
+ * until every other vCPU is outside; nobody comes inside again until the stop ends (world.c).
+ */
+#ifndef ENGINE_PRIVATE_H
+#define ENGINE_PRIVATE_H
+#include "accel/soft/engine/block.h"
+#include "accel/soft/engine/cpu.h"
+#include "accel/soft/engine/engine.h"
+#include "accel/soft/engine/insn.h"
+#include "guest/mem.h"
+#include "x86/cpuid.h"
+#include "x86/msr.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Sets of the soft TLB by who accesses. */
+enum tlb_set {
+    TLB_SUPER_SMAP, /* supervisor, user pages forbidden (CR4.SMAP, RFLAGS.AC clear), and implicit supervisor accesses */
+    TLB_USER,
+    TLB_SUPER,      /* supervisor without SMAP */
+    TLB_USER_CHECK, /* user with alignment check: never filled, so every access goes the slow way */
+};
+enum { TLB_NO_ASID = 0xfff };
+
+/* Our own bits in a page's note, beside PAGE_CODE and PAGE_DIRTY of guest/mem.h. */
+enum {
+    NOTE_CODE_SEEN = 0x40, /* a barrier has passed since PAGE_CODE was set: block.c */
+    NOTE_WRITTEN = 0x80,   /* written by a vCPU since engine_dirty_collect */
+};
+
+enum attention {
+    ATT_KICK = 1,    /* leave engine_run */
+    ATT_INTR = 2,    /* the local APIC or the ExtINT line may have an interrupt */
+    ATT_NMI = 4,
+    ATT_INIT = 8,
+    ATT_SIPI = 16,
+    ATT_STOP = 32,   /* the world is being stopped */
+    ATT_FLUSH = 64,  /* flush the TLB (dirty tracking) */
+    ATT_TIMER = 128, /* look at the APIC timer now */
+};
+
+/* How the run loop was entered by longjmp. */
+enum { LEAVE_FAULT = 1, LEAVE_EXIT = 2 };
+
+/* cpu->fault_soft: which software interrupt; INT3 stands for INTO, too. */
+enum { SOFT_NONE, SOFT_INT_N, SOFT_INT3, SOFT_INT1 };
+
+/* The local APIC (lapic.c). What other threads touch is atomic. */
+struct lapic {
+    uint64_t base;          /* IA32_APIC_BASE */
+    uint32_t id, ldr, dfr, svr, tpr;
+    uint32_t esr, esr_next; /* as read; as accumulated */
+    uint32_t icr_low, icr_high;
+    uint32_t lvt[6];        /* timer, thermal, performance, LINT0, LINT1, error */
+    uint32_t isr[8], tmr[8], irr[8]; /* irr, tmr: atomic */
+    uint32_t timer_initial, timer_divide;
+    uint64_t timer_start;   /* guest ns when the count began */
+    uint64_t timer_due;     /* guest ns of the next expiry; UINT64_MAX: none */
+    uint64_t tsc_deadline;
+    uint32_t sipi_vector;   /* atomic */
+    uint32_t extint;        /* atomic: level of the LINT0 ExtINT line */
+};
+
+enum { PCID_SLOTS = 8 };
+
+struct cpu_debugger {
+    uint8_t single_step, software_breaks, on, pad;
+    struct {
+        uint64_t addr;
+        uint8_t len, type, on;
+    } hw[4];
+};
+
+struct cpu_private {
+    struct lapic lapic;
+    struct x86_cpuid cpuid;
+    struct x86_features features;
+    uint64_t phys_reserved; /* physical address bits that this CPU lacks, within 0..51 */
+    uint32_t inside;        /* atomic */
+    uint32_t slots_seen;    /* en->slots_version this CPU's TLB was filled under */
+    uint8_t holds_world;    /* stopped the world for a locked access */
+    uint8_t watch_armed;    /* data breakpoints exist: their pages stay out of the TLB */
+    uint8_t break_armed;    /* instruction breakpoints exist */
+    uint8_t exit_kind;      /* enum engine_exit wanted by LEAVE_EXIT */
+    uint8_t stepping_state; /* engine_step_state: no callouts for interrupts */
+    struct engine_exit_info *info;
+    uint32_t budget;        /* blocks until the next look at the clock */
+    uint32_t tsc_khz;
+    uint32_t last_slot;
+    /* TLB generations: tlb.c */
+    uint32_t next_asid;
+    uint8_t high_private;   /* non-global pages of the upper half were filled */
+    uint64_t large_seen[2]; /* by half: bloom of the GiB in which pieces of large pages were filled */
+    struct {
+        uint16_t pcid, asid;
+        uint8_t used;
+    } pcid[PCID_SLOTS];
+    uint32_t pcid_next;
+    /* time */
+    uint64_t timer_due;     /* copy of lapic.timer_due, compared with the clock when the budget ends */
+    struct cpu_debugger dbg;
+    uint64_t watch_addr;    /* the watchpoint that was hit, for the exit */
+    uint64_t exc_cr2;       /* of the #PF in flight */
+    uint64_t exc_dr6;       /* of the #DB in flight */
+    struct x86_events inject; /* events that engine_set brought, delivered when the vCPU next runs */
+    uint8_t has_inject;
+    struct block_cache *blocks;
+    /* counters */
+    uint64_t n_blocks, n_pio, n_mmio, n_halt, n_miss, n_intr, n_inval, run_ns, run_from;
+};
+
+struct engine {
+    uint32_t cpus;
+    uint32_t tsc_khz;
+    uint8_t log_exceptions, dirty_log, attached;
+    uint8_t no_note;        /* the note of pages whose slot has none */
+    struct engine_outside out;
+    void *opaque;
+    uint32_t stop, stop_lock; /* atomic */
+    uint32_t slots_version;   /* atomic */
+    uint32_t slot_count;
+    uint32_t arb;             /* where the next lowest-priority message starts */
+    struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */
+    struct cpu *cpu[ENGINE_MAX_CPUS];
+    struct native_area *native; /* thunks of machine code: native.h */
+};
+
+enum { ENGINE_BLOCKS_SIZE = 32 << 20 };
+
+/* ---- engine.c ---- */
+
+struct cpu *engine_cpu(struct engine *en, unsigned index);
+static inline void cpu_attention(struct cpu *c, uint32_t what) /* any thread */
+{
+    __atomic_fetch_or(&c->attention, what, __ATOMIC_SEQ_CST);
+}
+static inline uint64_t engine_now(struct engine *en)
+{
+    return en->out.now_ns(en->opaque);
+}
+/* Leave engine_run from inside an instruction. */
+_Noreturn void cpu_exit(struct cpu *c, enum engine_exit kind);
+_Noreturn void cpu_failed(struct cpu *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Execute one instruction at RIP, decoded afresh, without delivering what it raises. 0: done, RIP advanced. Otherwise LEAVE_FAULT (the event is in
+ * fault_*) or LEAVE_EXIT. For tests and engine_step_state. */
+int cpu_step_raw(struct cpu *c);
+
+/* ---- world.c ---- */
+
+void cpu_enter(struct cpu *c); /* come inside; flushes the TLB when slots changed meanwhile */
+static inline void cpu_leave(struct cpu *c)
+{
+    __atomic_store_n(&c->priv->inside, 0, __ATOMIC_RELEASE);
+}
+void world_stop(struct engine *en, struct cpu *self); /* self may be NULL or outside */
+void world_go(struct engine *en);
+
+/* ---- callouts (world.c): the only places from which guest code reaches the outside ---- */
+
+uint64_t cpu_mmio_read(struct cpu *c, uint64_t gpa, unsigned size); /* size 1..8, any alignment */
+void cpu_mmio_write(struct cpu *c, uint64_t gpa, unsigned size, uint64_t value);
+
+/* ---- phys.c: guest-physical memory ---- */
+
+const struct engine_slot *slot_find(struct cpu *c, uint64_t gpa);
+/* Host pointer to [gpa, gpa+len) within one slot, or NULL. */
+uint8_t *phys_host(struct cpu *c, uint64_t gpa, unsigned len, bool write);
+void phys_written(struct cpu *c, uint64_t gpa, unsigned len); /* notes: code, dirty */
+bool phys_read(struct cpu *c, uint64_t gpa, void *out, unsigned len); /* RAM and ROM only; may cross slots */
+bool phys_write(struct cpu *c, uint64_t gpa, const void *in, unsigned len);
+
+/* ---- walk.c: page tables ---- */
+
+enum walk_access { WALK_WRITE = 1, WALK_USER = 2, WALK_FETCH = 4, WALK_SMAP = 8 /* user pages forbidden */, WALK_PEEK = 16 /* no A/D */ };
+struct walk {
+    uint64_t gpa;
+    uint32_t error;              /* page-fault error code when cpu_walk is false */
+    bool writable, dirty, large, global; /* writable: a write by the same privilege would be allowed */
+};
+bool cpu_walk(struct cpu *c, uint64_t linear, unsigned access, struct walk *w);
+/* PAE: load the four pointers from CR3, #GP(0) on reserved bits; `false` then, nothing changed. */
+bool cpu_load_pdptes(struct cpu *c, uint64_t cr3);
+
+/* ---- tlb.c ---- */
+
+void tlb_reset(struct cpu *c); /* drop everything */
+void tlb_new_pcid(struct cpu *c, uint16_t pcid, bool keep); /* CR3 load: flush that PCID unless keep */
+/* Translate one access within one page; #PF does not return. host is NULL for what is not plain memory. */
+struct place {
+    uint8_t *host;
+    uint8_t *note;
+    uint64_t gpa;
+};
+void cpu_place(struct cpu *c, uint64_t linear, enum tlb_kind kind, enum tlb_set set, struct place *p);
+static inline enum tlb_set cpu_system_set(const struct cpu *c) /* of implicit supervisor accesses */
+{
+    return c->cr4 & CR4_SMAP ? TLB_SUPER_SMAP : TLB_SUPER;
+}
+
+/* ---- mode.c ---- */
+
+void cpu_update_ac(struct cpu *c); /* only RFLAGS.AC or CR0.AM changed */
+
+/* ---- mem.c ---- */
+
+static inline bool is_canonical(uint64_t a)
+{
+    return (uint64_t)((int64_t)(a << 16) >> 16) == a;
+}
+static inline void note_written(struct cpu *c, const uint8_t *note, uint64_t gpa)
+{
+    if (unlikely(*(const volatile uint8_t *)note & PAGE_CODE))
+        cpu_code_written(c, gpa);
+}
+/* Linear accesses of any length with an explicit TLB set. */
+void linear_load(struct cpu *c, uint64_t linear, void *out, unsigned n, enum tlb_set set);
+void linear_store(struct cpu *c, uint64_t linear, const void *in, unsigned n, enum tlb_set set);
+void linear_probe_write(struct cpu *c, uint64_t linear, unsigned n, enum tlb_set set);
+
+/* ---- excp.c ---- */
+
+void cpu_deliver_fault(struct cpu *c); /* what fault_* says; may itself raise */
+enum event_kind { EVENT_EXCEPTION, EVENT_EXTERNAL, EVENT_SOFT, EVENT_ICEBP };
+void cpu_deliver(struct cpu *c, uint8_t vector, enum event_kind kind, bool has_error, uint32_t error, uint64_t return_rip);
+void cpu_deliver_nmi(struct cpu *c);
+_Noreturn void cpu_triple_fault(struct cpu *c);
+_Noreturn void cpu_debug_trap(struct cpu *c, uint64_t dr6_bits); /* #DB with these DR6 bits; traps return to next_rip, BS by single step likewise */
+
+/* ---- seg.c ---- */
+
+struct descriptor {
+    uint64_t at;   /* linear address, 0 when none */
+    uint64_t base;
+    uint32_t limit, attr, low, high;
+};
+/* Fetch the 8 bytes of `sel`'s descriptor: false when the index is beyond its table or the LDT unusable. */
+bool desc_fetch(struct cpu *c, uint16_t sel, struct descriptor *d);
+void desc_fetch_system64(struct cpu *c, uint16_t sel, struct descriptor *d); /* upper half of a 16-byte one: base completed, #GP(sel) */
+void desc_set_accessed(struct cpu *c, struct descriptor *d);
+void desc_to_seg(const struct descriptor *d, uint16_t sel, struct x86_seg *s);
+struct x86_seg seg_null(const struct cpu *c, uint16_t sel);
+struct x86_seg seg_real(uint16_t sel, bool v86);
+void cpu_set_seg(struct cpu *c, unsigned seg, const struct x86_seg *s); /* commit; derived state follows by cpu_update_mode */
+/* Stack segment for privilege `dpl`, with `vector` raised on error: delivery and call gates. */
+void seg_check_stack(struct cpu *c, uint16_t sel, unsigned dpl, uint8_t vector, unsigned ext, struct x86_seg *out);
+void tss_stack(struct cpu *c, unsigned dpl, uint16_t *ss, uint64_t *sp);
+
+/* ---- task.c ---- */
+
+enum task_how { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_INTERRUPT };
+void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return_rip, bool has_error, uint32_t error);
+
+/* ---- msr.c, time.c ---- */
+
+bool msr_read(struct cpu *c, uint32_t index, uint64_t *value);
+bool msr_write(struct cpu *c, uint32_t index, uint64_t value, bool host); /* host: by engine_set: no checks that the guest has */
+uint64_t tsc_at(const struct cpu *c, uint64_t now_ns);
+uint64_t tsc_to_ns(const struct cpu *c, uint64_t tsc); /* guest ns at which the TSC reaches `tsc` */
+bool pvclock_write(struct cpu *c, uint32_t index, uint64_t value);
+void pvclock_update(struct cpu *c);
+
+/* ---- lapic.c ---- */
+
+void lapic_reset(struct cpu *c, bool init);
+bool lapic_is_page(const struct cpu *c, uint64_t gpa); /* this CPU's xAPIC page */
+uint64_t lapic_mmio_read(struct cpu *c, uint64_t gpa, unsigned size);
+void lapic_mmio_write(struct cpu *c, uint64_t gpa, unsigned size, uint64_t value);
+bool lapic_msr_read(struct cpu *c, uint32_t index, uint64_t *value);
+bool lapic_msr_write(struct cpu *c, uint32_t index, uint64_t value);
+bool lapic_base_write(struct cpu *c, uint64_t value, bool host);
+int lapic_pending(struct cpu *c);  /* the vector that may be delivered now (above PPR), or -1; ExtINT not included */
+void lapic_accept(struct cpu *c, uint8_t vector); /* IRR -> ISR */
+bool lapic_extint(struct cpu *c);  /* the PIC's line is up and LINT0 lets it through */
+uint8_t lapic_tpr(const struct cpu *c);
+void lapic_set_tpr(struct cpu *c, uint8_t tpr);
+void lapic_timer_poll(struct cpu *c, uint64_t now);
+void lapic_set_deadline(struct cpu *c, uint64_t tsc);
+void lapic_get(struct cpu *c, struct x86_lapic *out);
+void lapic_set(struct cpu *c, const struct x86_lapic *in, uint64_t deadline);
+void lapic_timer_rearm(struct cpu *c); /* after TSC_ADJUST or TSC writes */
+
+/* ---- debug.c ---- */
+
+void debug_update(struct cpu *c); /* after DR7 or the debugger's wishes changed */
+void debug_watch(struct cpu *c, uint64_t linear, unsigned size, bool write); /* slow-path accesses while watch_armed */
+bool debug_watch_page(struct cpu *c, uint64_t page); /* a data breakpoint lies in this page */
+
+/* ---- block.c ---- */
+
+size_t block_cache_size(void);
+void block_cache_init(struct cpu *c, void *at);
+struct block *block_get(struct cpu *c); /* the block at RIP; fetch faults do not return */
+void block_flush(struct cpu *c);
+/* Decode the one instruction at RIP afresh into *in. Fetch faults do not return. */
+void block_decode_one(struct cpu *c, struct insn *in);
+
+#endif
