@@ -19,3 +19,4 @@ WEAK void debug_watch(struct cpu *c, uint64_t l, unsigned n, bool w) { (void)c; 
 WEAK bool debug_watch_page(struct cpu *c, uint64_t p) { (void)c; (void)p; return false; }
 WEAK void cpu_branch(struct cpu *c, uint64_t t, unsigned s) { c->next_rip = t & mask_size(s); }
 WEAK void cpu_set_rflags(struct cpu *c, uint64_t v, uint64_t m) { c->rflags = (c->rflags & ~m) | (v & m) | 2; }
+WEAK void cpu_need_cpl0(struct cpu *c) { if (c->cpl) cpu_gp(c, 0); }
