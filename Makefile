@@ -1,0 +1,68 @@
+# Liege: the entry points of a person. meson does the building (meson.build); this file names what can be done.
+BUILD ?= build
+PYTHON ?= /usr/bin/python3
+
+PREFIX ?= /usr/local
+GUEST_DIR = $(BUILD)/guest
+MEMORY ?= 512M
+CPUS ?= 1
+ACCEL ?= auto
+
+.DEFAULT_GOAL = all
+.PHONY: all help run test test-full soak bench install deps lint format fuzz clean guest-shell guest-debian
+
+all: deps-build $(BUILD)/build.ninja  ## build build/liege
+	@ninja -C $(BUILD) --quiet
+
+$(BUILD)/build.ninja:
+	@meson setup $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+
+deps-build:
+	@tools/deps.sh build
+
+run: all guest-$(or $(GUEST),shell)  ## open a shell in a virtual machine; GUEST=debian: a Debian system with a disk; ACCEL=, CPUS=, MEMORY=
+	@tools/run.sh "$(or $(GUEST),shell)" "$(BUILD)" --memory $(MEMORY) --cpus $(CPUS) --accel $(ACCEL) $(ARGS)
+
+guest-shell:
+	@tools/deps.sh guest
+	@mkdir -p $(GUEST_DIR)
+	@tools/guest/kernel.sh $(GUEST_DIR)/kernel
+	@[ $(GUEST_DIR)/shell.cpio -nt tools/guest/shell/etc/rc ] || tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/shell $(GUEST_DIR)/shell.cpio
+
+guest-debian: guest-shell
+	@tools/deps.sh debian
+	@[ $(GUEST_DIR)/disk.cpio -nt tools/guest/disk/init ] || tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/disk $(GUEST_DIR)/disk.cpio
+	@KERNEL_DIR=$(GUEST_DIR)/kernel tools/guest/debian.sh $(GUEST_DIR)/debian.img
+
+test:  ## build and test (at most 15 minutes on two cores); ends with one line: N passed, N failed, N skipped
+	@tools/test.sh short
+
+test-full:  ## everything, in shards of at most an hour (SHARD=name for one)
+	@tools/test.sh full $(SHARD)
+
+soak:  ## the long runs
+	@tools/test.sh soak $(SHARD)
+
+bench: all guest-shell  ## figures as a table; JSON beside it in results/
+	@$(PYTHON) bench/bench.py --build $(BUILD)
+
+fuzz:  ## run every fuzz target, SECONDS each (default 600)
+	@tools/fuzz.sh $(or $(SECONDS),600)
+
+lint:  ## clang-format, cppcheck, clang-tidy, shellcheck
+	@tools/lint.sh
+
+format:  ## lay out the code as .clang-format says
+	@git ls-files '*.c' '*.h' | grep -v '^bench/guestbench.c' | xargs clang-format -i
+
+install: all  ## binary, man page, shell completion into PREFIX
+	install -D -m 755 $(BUILD)/liege $(DESTDIR)$(PREFIX)/bin/liege
+	install -D -m 644 docs/liege.1 $(DESTDIR)$(PREFIX)/share/man/man1/liege.1
+	install -D -m 644 tools/liege.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/liege
+
+clean:  ## remove what was built, guests included
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz
+
+help:  ## this text
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
