@@ -1,0 +1,52 @@
+/* Load the kernel and set all vCPUs to their reset state: at creation and again at each guest reset. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buf.h"
+#include "base/log.h"
+#include "boot/boot.h"
+#include "vm/internal.h"
+#include "x86/state.h"
+
+static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, struct err *e)
+{
+    const struct board_e820 *map;
+    struct boot_range range[BOARD_MAX_E820];
+    struct boot_file initrd = {.path = vm->cfg.initrd};
+    struct boot_info info;
+    unsigned n = board_e820(vm->board, &map);
+    for (unsigned i = 0; i < n; i++)
+        range[i] = (struct boot_range){.base = map[i].base, .size = map[i].size, .type = map[i].type};
+    struct boot_config bc = {
+        .kernel = {.path = vm->cfg.kernel}, .initrd = &initrd, .initrds = vm->cfg.initrd ? 1 : 0, .cmdline = cmdline,
+        .rsdp = board_rsdp(vm->board), .range = range, .ranges = n, .decompress = vm->cfg.kernel_decompress};
+    int r = boot_load(&bc, vm->mem, bsp, &info, e);
+    if (!r)
+        log_info("%s: %s entry at 0x%llx, %s", vm->cfg.kernel, boot_entry_name(info.entry),
+                 (unsigned long long)info.entry_gpa, info.packed ? info.packed : "not packed");
+    return r;
+}
+
+int vm_load_kernel(struct vm *vm, struct err *e)
+{
+    struct buf cmdline = {0};
+    struct x86_state *s = calloc(1, sizeof *s);
+    int r = s ? board_write_blobs(vm->board, e) : err_set(e, ENOMEM, "out of memory");
+    buf_printf(&cmdline, "%s", vm->cfg.cmdline ? vm->cfg.cmdline : "console=ttyS0");
+    board_cmdline_extra(vm->board, &cmdline);
+    buf_u8(&cmdline, 0);
+    if (!r && cmdline.failed)
+        r = err_set(e, ENOMEM, "out of memory");
+    for (unsigned i = 0; !r && i < vm->cfg.cpus; i++) {
+        x86_state_reset(s, i == 0, i);
+        s->tsc_khz = accel_tsc_khz(vm->accel);
+        if (i == 0)
+            r = load_into(vm, (const char *)cmdline.data, s, e);
+        if (!r)
+            r = vcpu_set(vm->cpu[i].vcpu, s, e);
+    }
+    buf_free(&cmdline);
+    free(s);
+    vm->booted = r == 0;
+    return r;
+}
