@@ -1,0 +1,151 @@
+"""What end-to-end tests share: the binary under test, guests, and a machine on a pseudo-terminal or on pipes."""
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BUILD", TOP / "build"))
+LIEGE = BUILD / "liege"
+GUEST = TOP / "build" / "guest"
+KERNEL = GUEST / "kernel" / "vmlinuz"
+SHELL = GUEST / "shell.cpio"
+CMDLINE = "console=ttyS0 quiet mitigations=off"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: only in make test-full")
+    config.addinivalue_line("markers", "soak: only in make soak")
+    config.addinivalue_line("markers", "bed: runs in the nested KVM bed")
+
+
+def liege(*args, timeout=60, **kw):
+    """Run liege to its end without a terminal; a CompletedProcess with text output."""
+    return subprocess.run([str(LIEGE), *map(str, args)], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+                          errors="replace", check=False, **kw)
+
+
+class Machine:
+    """A liege process whose console can be read and typed at."""
+
+    def __init__(self, args, use_pty=True, env=None):
+        self.text = ""
+        self.at = 0
+        self.master = None
+        if use_pty:
+            self.master, slave = pty.openpty()
+            self.process = subprocess.Popen([str(LIEGE), *map(str, args)], stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=env,
+                                            start_new_session=True)
+            os.close(slave)
+            self.out = self.master
+        else:
+            self.process = subprocess.Popen([str(LIEGE), *map(str, args)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=subprocess.PIPE, env=env)
+            self.out = self.process.stdout.fileno()
+        os.set_blocking(self.out, False)
+
+    def read(self, seconds):
+        """Take what comes within `seconds`; False at the end of output."""
+        ready, _, _ = select.select([self.out], [], [], seconds)
+        if not ready:
+            return True
+        try:
+            data = os.read(self.out, 65536)
+        except OSError:
+            return False
+        self.text += data.decode(errors="replace")
+        return bool(data)
+
+    def expect(self, pattern, timeout=60):
+        """Wait for a regular expression after what was matched last; the match. Fails with the output so far."""
+        end = time.time() + timeout
+        regex = re.compile(pattern, re.S)
+        while True:
+            m = regex.search(self.text, self.at)
+            if m:
+                self.at = m.end()
+                return m
+            left = end - time.time()
+            if left <= 0 or not self.read(min(left, 1)):
+                m = regex.search(self.text, self.at)
+                if m:
+                    self.at = m.end()
+                    return m
+                err = ""
+                if self.process.poll() is not None:
+                    err = self.process.stderr.read().decode(errors="replace")
+                pytest.fail(f"no {pattern!r} within {timeout} s; status {self.process.poll()}; stderr: {err}; console:\n{self.text[-3000:]}")
+
+    def type(self, text):
+        data = text.encode()
+        if self.master is not None:
+            os.write(self.master, data)
+        else:
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+
+    def run(self, command, timeout=60):
+        """A command at the guest's shell prompt; its output."""
+        mark = f"END{len(self.text)}"
+        self.type(f"{command}; echo {mark[:3]}''{mark[3:]} $?\n")
+        m = self.expect(rf"(.*?){mark} (\d+)\r?\n", timeout)
+        out = m.group(1)
+        return out[out.find("\n") + 1:].replace("\r", ""), int(m.group(2))
+
+    def wait(self, timeout=60):
+        """Wait for the process to end, reading on; its status."""
+        end = time.time() + timeout
+        while time.time() < end and self.read(0.2):
+            if self.process.poll() is not None:
+                break
+        status = self.process.wait(max(1, end - time.time()))
+        while self.read(0) and select.select([self.out], [], [], 0)[0]:
+            pass
+        return status
+
+    def stderr(self):
+        return self.process.stderr.read().decode(errors="replace")
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        if self.master is not None:
+            os.close(self.master)
+        for f in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if f:
+                f.close()
+
+
+@pytest.fixture
+def machine():
+    """machine(*args): start `liege run ARGS` on a terminal; killed after the test."""
+    started = []
+
+    def start(*args, use_pty=True, env=None):
+        m = Machine(["run", *args], use_pty, env)
+        started.append(m)
+        return m
+
+    yield start
+    for m in started:
+        m.close()
+
+
+@pytest.fixture
+def shell(machine):
+    """shell(*args): a booted shell guest at its prompt."""
+
+    def start(*args, cmdline="", timeout=120):
+        m = machine("--kernel", KERNEL, "--initrd", SHELL, "--accel", "soft", "--cmdline", f"{CMDLINE} {cmdline}", *args)
+        m.expect("LIEGE-GUEST-READY", timeout)
+        m.expect("liege:~# ", timeout)
+        return m
+
+    return start

@@ -1,0 +1,58 @@
+"""A stock Debian kernel boots to a shell on the software engine."""
+import re
+
+import pytest
+from conftest import CMDLINE, KERNEL, SHELL, liege
+
+
+def test_shell_runs_commands_and_poweroff_gives_status_0(shell):
+    m = shell()
+    out, status = m.run("uname -a")
+    assert status == 0 and "Linux liege 6.1" in out
+    m.type("poweroff\n")
+    assert m.wait(60) == 0
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4])
+def test_every_cpu_comes_up(cpus):
+    r = liege("run", "--accel", "soft", "--cpus", cpus, "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
+              CMDLINE + " liege.run=grep_-c_^processor_/proc/cpuinfo", timeout=240)
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert re.search(rf"^{cpus}\r?$", r.stdout, re.M), r.stdout
+    assert "LIEGE-RUN-STATUS 0" in r.stdout
+
+
+@pytest.mark.parametrize("memory,low", [("128M", 60), ("1G", 900), ("4G", 3800)])
+def test_all_memory_is_seen(memory, low):
+    r = liege("run", "--accel", "soft", "--memory", memory, "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
+              CMDLINE + " liege.run=grep_MemTotal_/proc/meminfo", timeout=240)
+    kib = int(re.search(r"MemTotal:\s+(\d+) kB", r.stdout).group(1))
+    assert kib // 1024 >= low, r.stdout
+
+
+def test_reset_with_no_reboot_gives_status_3():
+    r = liege("run", "--accel", "soft", "--no-reboot", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
+              CMDLINE + " liege.run=reboot_-f", timeout=240)
+    assert r.returncode == 3, r.stdout + r.stderr
+
+
+def test_reset_without_it_boots_again(machine):
+    m = machine("--accel", "soft", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline", CMDLINE)
+    m.expect("liege:~# ", 120)
+    m.type("reboot -f\n")
+    m.expect("LIEGE-GUEST-READY", 120)
+    m.expect("liege:~# ", 60)
+
+
+def test_stats_report_instructions():
+    r = liege("run", "--accel", "soft", "--stats", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline", CMDLINE + " liege.run=true",
+              timeout=240)
+    m = re.search(r"instructions\s+(\d+) \(([\d.]+) M/s", r.stderr)
+    assert m and int(m.group(1)) > 100_000_000, r.stderr
+
+
+@pytest.mark.parametrize("extra", [["--virtio-mmio"], ["--kernel-decompress"], ["--engine-process"]])
+def test_other_ways_to_boot(extra):
+    r = liege("run", "--accel", "soft", *extra, "--net", "user", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
+              CMDLINE + " liege.run=ip_addr_show_eth0", timeout=400)
+    assert r.returncode == 0 and "10.0.2.15" in r.stdout, r.stdout + r.stderr
