@@ -43,6 +43,10 @@ struct chr_escape {
 struct chr *chr_stdio_open(const struct chr_escape *esc, struct loop *loop, struct err *e);
 struct chr *chr_pty_open(struct loop *loop, char *path_out, size_t cap, struct err *e); /* path of the slave */
 struct chr *chr_file_open(const char *path, struct loop *loop, struct err *e);          /* output only, appended */
-struct chr *chr_null_open(void);
+struct chr *chr_null_open(void);                                                        /* NULL: no memory */
+
+/* Puts the terminal back as it was before chr_stdio_open. Async-signal-safe, callable always and often: for those who handle fatal signals
+ * themselves (chr_stdio_open handles only signals that nobody had taken by then, SIGPIPE among them). */
+void chr_restore_terminal(void);
 
 #endif
