@@ -71,7 +71,7 @@ void buf_set_u32(struct buf *b, size_t at, uint32_t v)
 {
     if (b->failed)
         return;
-    CHECK(at + 4 <= b->len);
+    CHECK(b->len >= 4 && at <= b->len - 4);
     memcpy(b->data + at, &v, 4);
 }
 
@@ -103,19 +103,20 @@ const uint8_t *rbuf_take(struct rbuf *r, size_t n)
         r->failed = true;
         return NULL;
     }
-    r->p += n;
-    return r->p - n;
+    const uint8_t *p = r->p;
+    if (n) /* an empty reader may have no bytes to point to */
+        r->p += n;
+    return p;
 }
 
 bool rbuf_get(struct rbuf *r, void *out, size_t n)
 {
     const uint8_t *p = rbuf_take(r, n);
-    if (!p) {
+    if (n && p)
+        memcpy(out, p, n);
+    else if (n)
         memset(out, 0, n);
-        return false;
-    }
-    memcpy(out, p, n);
-    return true;
+    return !r->failed;
 }
 
 uint8_t rbuf_u8(struct rbuf *r)
@@ -144,20 +145,4 @@ uint64_t rbuf_u64(struct rbuf *r)
     uint64_t v;
     rbuf_get(r, &v, sizeof v);
     return v;
-}
-
-/* Reflected polynomial 0x82f63b78, four bits at a time: small, and fast enough for state files. */
-uint32_t crc32c(uint32_t crc, const void *p, size_t n)
-{
-    static const uint32_t table[16] = {
-        0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-        0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
-    const uint8_t *b = p;
-    crc = ~crc;
-    for (size_t i = 0; i < n; i++) {
-        crc ^= b[i];
-        crc = crc >> 4 ^ table[crc & 15];
-        crc = crc >> 4 ^ table[crc & 15];
-    }
-    return ~crc;
 }

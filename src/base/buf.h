@@ -46,5 +46,6 @@ uint64_t rbuf_u64(struct rbuf *r);
 
 /* CRC-32C (Castagnoli) of n bytes, continuing from `crc` (0 at first). */
 uint32_t crc32c(uint32_t crc, const void *p, size_t n);
+uint32_t crc32c_portable(uint32_t crc, const void *p, size_t n); /* the same, on a CPU without SSE4.2 */
 
 #endif

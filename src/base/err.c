@@ -4,14 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One line, whatever a path or a guest's string brings. */
+static void one_line(char *p)
+{
+    for (; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = ' ';
+}
+
 __attribute__((format(printf, 2, 0))) static void set_v(struct err *e, const char *fmt, va_list ap)
 {
     if (!e)
         return;
     vsnprintf(e->msg, sizeof e->msg, fmt, ap);
-    for (char *p = e->msg; *p; p++)
-        if (*p == '\n' || *p == '\r')
-            *p = ' ';
+    one_line(e->msg);
 }
 
 int err_set(struct err *e, int code, const char *fmt, ...)
@@ -48,6 +54,7 @@ int err_prefix(struct err *e, int code, const char *fmt, ...)
     set_v(e, fmt, ap);
     va_end(ap);
     size_t n = strlen(e->msg);
-    snprintf(e->msg + n, sizeof e->msg - n, ": %s", was.msg);
+    if (was.msg[0])
+        snprintf(e->msg + n, sizeof e->msg - n, ": %s", was.msg);
     return -abs(code);
 }

@@ -11,7 +11,7 @@ struct ratelimit {
     uint32_t burst, interval_ms; /* 0: the defaults */
     uint64_t last_ms;            /* when a token was last added */
     uint32_t used;               /* tokens spent */
-    uint64_t suppressed;         /* events refused since the last allowed one */
+    uint64_t suppressed;         /* events refused so far: who reports may name it and set it to 0 */
 };
 
 /* True when the event may be reported now. */
