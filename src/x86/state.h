@@ -108,6 +108,7 @@ struct x86_state {
     uint32_t tsc_khz;
     uint32_t msr_count;
     uint64_t tsc;            /* guest TSC at the moment of the get; set resumes from it */
+    uint64_t pvclock_ns;     /* KVM's paravirtual clock at the moment of the get, in CPU 0; 0: not known, the machine's clock is taken */
     struct x86_msr msrs[X86_MAX_MSRS]; /* what x86/msr.h tabulates as saved, tsc_deadline and tsc_adjust among them */
 };
 
