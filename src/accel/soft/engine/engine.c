@@ -113,7 +113,7 @@ bool cpu_has(const struct cpu *c, uint32_t feature)
     return x86_features_has(&c->priv->features, feature);
 }
 
-static void poke(struct engine *en, unsigned cpu, uint32_t what)
+void engine_poke(struct engine *en, unsigned cpu, uint32_t what)
 {
     cpu_attention(en->cpu[cpu], what);
     if (en->attached)
@@ -122,19 +122,19 @@ static void poke(struct engine *en, unsigned cpu, uint32_t what)
 
 void engine_kick(struct engine *en, unsigned cpu)
 {
-    poke(en, cpu, ATT_KICK);
+    engine_poke(en, cpu, ATT_KICK);
 }
 
 void engine_nmi(struct engine *en, unsigned cpu)
 {
-    poke(en, cpu, ATT_NMI);
+    engine_poke(en, cpu, ATT_NMI);
 }
 
 void engine_extint(struct engine *en, bool level)
 {
     __atomic_store_n(&en->cpu[0]->priv->lapic.extint, level, __ATOMIC_SEQ_CST);
     if (level)
-        poke(en, 0, ATT_INTR);
+        engine_poke(en, 0, ATT_INTR);
 }
 
 void engine_stats(struct engine *en, struct accel_stats *out)

@@ -146,6 +146,7 @@ static inline uint64_t engine_now(struct engine *en)
 {
     return en->out.now_ns(en->opaque);
 }
+void engine_poke(struct engine *en, unsigned cpu, uint32_t what); /* attention, and out of its sleep; any thread */
 /* Leave engine_run from inside an instruction. */
 _Noreturn void cpu_exit(struct cpu *c, enum engine_exit kind);
 _Noreturn void cpu_failed(struct cpu *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
