@@ -21,6 +21,7 @@ struct net_client {
     /* A frame for the guest, with a 12-byte virtio header when caps.vnet_hdr. Returns false when the guest has no buffer: the backend
      * keeps (or drops, slirp) it and stops reading until resume(). */
     bool (*receive)(void *opaque, const struct iovec *iov, int iovcnt, uint64_t len);
+    void (*writable)(void *opaque); /* the wire takes frames again after send said -EAGAIN; may be NULL */
     void *opaque;
 };
 

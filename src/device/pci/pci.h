@@ -58,6 +58,7 @@ struct pci_function {
     /* Called, lock held, when an MSI-X vector's message or mask changed (for irqfd). May be NULL. */
     void (*msix_changed)(struct pci_function *f, unsigned vector);
     bool intx_level; /* what the device wants; the wire also needs the command register's leave */
+    bool intx_wire;  /* what this function does to the wire now; under the root's lock */
 };
 
 struct pci_root_config {

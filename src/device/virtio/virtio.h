@@ -98,7 +98,7 @@ struct virtio_dev {
     uint32_t queues;
     struct virtqueue vq[VIRTIO_MAX_QUEUES];
     struct ratelimit complaints;
-    const char *name;              /* for messages: "virtio-blk0" */
+    char name[32];                 /* for messages: "virtio-blk0" */
 };
 
 /* ---- for devices ---- */
@@ -126,7 +126,10 @@ void virtio_broken(struct virtio_dev *d, const char *fmt, ...) __attribute__((fo
 
 /* Take the next chain. 1: `c` filled; 0: queue empty; -1: the device is broken. The caller set c->iov, c->gpa, c->iov_cap (chains longer break). */
 int virtq_pop(struct virtqueue *q, struct virtq_chain *c);
-/* Give a chain back with `written` bytes from the start of its in-part (marks them written), and publish it. */
+/* The chain was popped since the last reset: its memory may still be written. */
+bool virtq_current(const struct virtqueue *q, const struct virtq_chain *c);
+/* Give a chain back with `written` bytes from the start of its in-part (marks them written), and publish it. One of an older epoch is
+ * let go of (virtq_done). */
 void virtq_push(struct virtqueue *q, const struct virtq_chain *c, uint32_t written);
 void virtq_push_head(struct virtqueue *q, uint16_t head, uint32_t written); /* dirty marking already done */
 /* The two halves of a push: several chains staged become visible at once (virtio 1.2 5.1.6.4: merged receive buffers). */
@@ -140,7 +143,7 @@ void virtq_notify(struct virtqueue *q);
 bool virtq_want_kicks(struct virtqueue *q, bool on);
 /* Chains wait to be popped. */
 bool virtq_pending(struct virtqueue *q);
-/* Un-pop the last chain popped (receive queues that found it too small). */
+/* Un-pop the last chain popped (receive queues that found it too small). It is of the current epoch. */
 void virtq_unpop(struct virtqueue *q);
 /* A chain of an older epoch was let go of: one for each, always, or the reset never ends. */
 void virtq_done(struct virtqueue *q);
@@ -161,6 +164,7 @@ bool virtio_reset_pending(const struct virtio_dev *d);        /* something of be
 void virtio_set_features(struct virtio_dev *d, unsigned word, uint32_t bits); /* driver's features, word 0 or 1; ignored once settled */
 void virtio_kick(struct virtio_dev *d, unsigned queue);
 bool virtio_set_queue_size(struct virtio_dev *d, unsigned queue, uint32_t size); /* false: refused, breaks the device at enable */
+bool virtq_valid(const struct virtqueue *q); /* size and ring addresses are such that it may be enabled */
 void virtio_enable_queue(struct virtio_dev *d, unsigned queue);
 void virtio_queue_reset(struct virtio_dev *d, unsigned queue); /* RING_RESET and the old mmio "QueueReady = 0" */
 void virtio_dma(struct virtio_dev *d, bool on);                /* bus mastering; on serves what waited */
