@@ -81,6 +81,12 @@ void engine_debug(struct engine *en, unsigned cpu, const struct vcpu_debug *d);
 struct accel_stats;
 void engine_stats(struct engine *en, struct accel_stats *out);
 
+/* Dirty tracking of vCPU writes; any thread outside the engine. collect ors PAGE_DIRTY into the slots' notes. */
+void engine_dirty_log(struct engine *en, bool on);
+void engine_dirty_collect(struct engine *en);
+/* What a guest of this engine may be offered: for struct x86_cpu_config.allow. */
+void engine_features(struct x86_features *f);
+
 /* Execute up to `count` instructions of `s` with the interpreter, without local APIC or interrupts: what completes an instruction that KVM refused,
  * and the heart of instruction tests. Works in `scratch` (engine_arena_size of a 1-CPU config, engine_init'ed, slots set). Returns the number executed;
  * an exception is delivered through the guest's IDT as ever. */

@@ -13,3 +13,5 @@ WEAK void cpu_branch(struct cpu *c, uint64_t t, unsigned s) { c->next_rip = t & 
 WEAK void cpu_set_rflags(struct cpu *c, uint64_t v, uint64_t m) { c->rflags = (c->rflags & ~m) | (v & m) | 2; }
 WEAK void cpu_need_cpl0(struct cpu *c) { if (c->cpl) cpu_gp(c, 0); }
 WEAK uint64_t tsc_to_ns(const struct cpu *c, uint64_t tsc) { return tsc - (uint64_t)c->tsc_offset; }
+WEAK enum engine_exit engine_run(struct engine *en, unsigned cpu, struct engine_exit_info *info) { (void)en; (void)cpu; (void)info; return ENGINE_FAILED; }
+WEAK void engine_debug(struct engine *en, unsigned cpu, const struct vcpu_debug *d) { (void)en; (void)cpu; (void)d; }

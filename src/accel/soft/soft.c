@@ -1,0 +1,408 @@
+/*
+ * soft: the software engine behind the accelerator contract, its vCPUs as threads of this process.
+ *
+ * The engine sees guest memory as slots (mirrored from the map's views) and everything else through struct engine_outside. Sleep and wake are a
+ * futex word per vCPU: a wake is two instructions when nobody sleeps.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "accel/accel.h"
+#include "accel/soft/engine/engine.h"
+#include "base/check.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/range.h"
+#include "guest/bus.h"
+#include "guest/clock.h"
+#include "guest/mem.h"
+#include "host/host.h"
+#include "x86/state.h"
+
+enum { AWAKE, ASLEEP, WOKEN };
+
+struct soft_vcpu {
+    struct vcpu base;
+    struct mem_reader *reader;
+    uint32_t sleep; /* futex: AWAKE, ASLEEP, WOKEN (a wake that came before the sleep) */
+};
+
+struct soft {
+    struct accel base;
+    struct accel_config cfg;
+    struct engine *engine;
+    size_t arena_size;
+    struct x86_cpuid *cpuid;
+    struct soft_vcpu *vcpu[ENGINE_MAX_CPUS];
+    struct mem_listener listener;
+    uint32_t tsc_khz;
+    bool dirty_log;
+};
+
+static struct soft *soft_of(struct accel *a)
+{
+    return CONTAINER_OF(a, struct soft, base);
+}
+
+/* ---- what the engine calls ---- */
+
+static uint32_t out_pio_read(void *o, uint16_t port, unsigned size)
+{
+    return bus_read(((struct soft *)o)->cfg.bus, port, size);
+}
+
+static void out_pio_write(void *o, uint16_t port, unsigned size, uint32_t value)
+{
+    bus_write(((struct soft *)o)->cfg.bus, port, size, value);
+}
+
+static uint64_t out_mmio_read(void *o, uint64_t gpa, unsigned size)
+{
+    return mem_mmio_read(((struct soft *)o)->cfg.mem, gpa, size);
+}
+
+static void out_mmio_write(void *o, uint64_t gpa, unsigned size, uint64_t value)
+{
+    mem_mmio_write(((struct soft *)o)->cfg.mem, gpa, size, value);
+}
+
+static int out_ack_extint(void *o)
+{
+    struct soft *s = o;
+    return s->cfg.cb.ack_extint ? s->cfg.cb.ack_extint(s->cfg.cb.opaque) : -1;
+}
+
+static void out_eoi(void *o, uint8_t vector)
+{
+    struct soft *s = o;
+    if (s->cfg.cb.eoi)
+        s->cfg.cb.eoi(s->cfg.cb.opaque, vector);
+}
+
+static uint64_t out_now(void *o)
+{
+    return clock_now(((struct soft *)o)->cfg.clock);
+}
+
+static uint64_t out_wall(void *o)
+{
+    (void)o;
+    return host_realtime_ns();
+}
+
+static void futex_wait_until(uint32_t *word, uint32_t expected, uint64_t host_ns)
+{
+    struct timespec ts = {.tv_sec = (time_t)(host_ns / 1000000000), .tv_nsec = (long)(host_ns % 1000000000)};
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, host_ns == UINT64_MAX ? NULL : &ts, NULL,
+            FUTEX_BITSET_MATCH_ANY);
+}
+
+static void out_sleep(void *o, unsigned cpu, uint64_t deadline_ns)
+{
+    struct soft *s = o;
+    struct soft_vcpu *v = s->vcpu[cpu];
+    uint64_t host = deadline_ns == UINT64_MAX ? UINT64_MAX : clock_to_host(s->cfg.clock, deadline_ns);
+    uint32_t awake = AWAKE;
+    if (__atomic_compare_exchange_n(&v->sleep, &awake, ASLEEP, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        mem_reader_offline(v->reader, true);
+        futex_wait_until(&v->sleep, ASLEEP, host);
+        mem_reader_offline(v->reader, false);
+    }
+    __atomic_store_n(&v->sleep, AWAKE, __ATOMIC_SEQ_CST);
+}
+
+static void out_wake(void *o, unsigned cpu)
+{
+    struct soft_vcpu *v = ((struct soft *)o)->vcpu[cpu];
+    if (v && __atomic_exchange_n(&v->sleep, WOKEN, __ATOMIC_SEQ_CST) == ASLEEP)
+        syscall(SYS_futex, &v->sleep, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void out_barrier(void *o)
+{
+    if (((struct soft *)o)->cfg.cpus > 1)
+        host_membarrier();
+}
+
+static void out_quiescent(void *o, unsigned cpu)
+{
+    mem_reader_quiesce(((struct soft *)o)->vcpu[cpu]->reader);
+}
+
+static void out_log(void *o, int level, const char *text)
+{
+    (void)o;
+    log_msg((enum log_level)level, "%s", text);
+}
+
+static const struct engine_outside outside = {
+    .pio_read = out_pio_read, .pio_write = out_pio_write, .mmio_read = out_mmio_read, .mmio_write = out_mmio_write,
+    .ack_extint = out_ack_extint, .eoi = out_eoi, .now_ns = out_now, .wall_ns = out_wall, .sleep = out_sleep, .wake = out_wake,
+    .barrier = out_barrier, .quiescent = out_quiescent, .log = out_log,
+};
+
+/* ---- memory ---- */
+
+static void on_map_changed(void *opaque, const struct mem_view *was, const struct mem_view *now)
+{
+    struct soft *s = opaque;
+    struct engine_slot slot[ENGINE_MAX_SLOTS];
+    unsigned n = 0;
+    (void)was;
+    for (size_t i = 0; i < now->count; i++) {
+        const struct mem_section *m = &now->section[i];
+        const struct ram *r = m->region->ram;
+        if (m->kind != MEM_RAM && m->kind != MEM_ROM && m->kind != MEM_ROMD)
+            continue;
+        CHECK(n < ENGINE_MAX_SLOTS);
+        slot[n++] = (struct engine_slot){.gpa = m->base, .size = m->size, .host = r->host + m->offset,
+                                         .notes = r->notes + m->offset / MEM_PAGE, .gens = r->gens + m->offset / MEM_PAGE,
+                                         .readonly = m->kind != MEM_RAM};
+    }
+    engine_set_slots(s->engine, slot, n);
+}
+
+/* ---- vCPUs ---- */
+
+static struct vcpu *soft_vcpu_new(struct accel *a, unsigned index, struct err *e)
+{
+    struct soft *s = soft_of(a);
+    CHECK(index < s->cfg.cpus && !s->vcpu[index]);
+    struct soft_vcpu *v = calloc(1, sizeof *v);
+    if (!v) {
+        err_set(e, ENOMEM, "out of memory");
+        return NULL;
+    }
+    v->base = (struct vcpu){.accel = a, .index = index};
+    v->reader = mem_reader_new(s->cfg.mem, e);
+    if (!v->reader) {
+        free(v);
+        return NULL;
+    }
+    mem_reader_offline(v->reader, true); /* until it runs */
+    __atomic_store_n(&s->vcpu[index], v, __ATOMIC_RELEASE);
+    return &v->base;
+}
+
+static void soft_vcpu_free(struct vcpu *base)
+{
+    struct soft_vcpu *v = CONTAINER_OF(base, struct soft_vcpu, base);
+    soft_of(base->accel)->vcpu[base->index] = NULL;
+    mem_reader_free(v->reader);
+    free(v);
+}
+
+static enum vcpu_exit soft_run(struct vcpu *base, struct vcpu_exit_info *info, struct err *e)
+{
+    struct soft *s = soft_of(base->accel);
+    struct soft_vcpu *v = CONTAINER_OF(base, struct soft_vcpu, base);
+    struct engine_exit_info x = {0};
+    mem_reader_offline(v->reader, false);
+    enum engine_exit kind = engine_run(s->engine, base->index, &x);
+    mem_reader_offline(v->reader, true);
+    *info = (struct vcpu_exit_info){
+        .rip = x.rip, .dr6 = x.dr6, .watch_addr = x.watch_addr, .software_break = x.software_break};
+    switch (kind) {
+    case ENGINE_KICKED:
+        return VCPU_KICKED;
+    case ENGINE_DEBUG:
+        return VCPU_DEBUG;
+    case ENGINE_TRIPLE_FAULT:
+        return VCPU_TRIPLE_FAULT;
+    default:
+        err_set(e, EIO, "CPU %u at 0x%llx: %s", base->index, (unsigned long long)x.rip, x.why);
+        return VCPU_FAILED;
+    }
+}
+
+static void soft_kick(struct vcpu *v)
+{
+    engine_kick(soft_of(v->accel)->engine, v->index);
+}
+
+/* The engine finishes every access before it leaves. */
+static int soft_quiesce(struct vcpu *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    return 0;
+}
+
+static int soft_get(struct vcpu *v, struct x86_state *out, struct err *e)
+{
+    (void)e;
+    engine_get(soft_of(v->accel)->engine, v->index, out);
+    return 0;
+}
+
+static int soft_set(struct vcpu *v, const struct x86_state *in, struct err *e)
+{
+    if (engine_set(soft_of(v->accel)->engine, v->index, in))
+        return err_set(e, EINVAL, "CPU %u: a state that this CPU model cannot be in", v->index);
+    return 0;
+}
+
+static int soft_debug(struct vcpu *v, const struct vcpu_debug *d, struct err *e)
+{
+    (void)e;
+    engine_debug(soft_of(v->accel)->engine, v->index, d);
+    return 0;
+}
+
+static int soft_translate(struct vcpu *v, uint64_t linear, uint64_t *gpa)
+{
+    return engine_translate(soft_of(v->accel)->engine, v->index, linear, gpa) ? -EFAULT : 0;
+}
+
+static int soft_nmi(struct vcpu *v)
+{
+    engine_nmi(soft_of(v->accel)->engine, v->index);
+    return 0;
+}
+
+/* ---- the whole ---- */
+
+static int soft_msi(struct accel *a, struct msi_message m)
+{
+    return engine_msi(soft_of(a)->engine, m.address, m.data) > 0;
+}
+
+static void soft_extint(struct accel *a, bool level)
+{
+    engine_extint(soft_of(a)->engine, level);
+}
+
+/* Everything in the engine counts in the guest's clock, which stops by itself. */
+static void soft_time_stopped(struct accel *a, bool stopped)
+{
+    (void)a;
+    (void)stopped;
+}
+
+static int soft_irqfd(struct accel *a, int eventfd, struct msi_message m, bool on, struct err *e)
+{
+    (void)a;
+    (void)eventfd;
+    (void)m;
+    (void)on;
+    return err_set(e, ENOTSUP, "the software engine has no irqfd");
+}
+
+static int soft_doorbell(struct accel *a, uint64_t gpa, unsigned size, int eventfd, bool on, struct err *e)
+{
+    (void)a;
+    (void)gpa;
+    (void)size;
+    (void)eventfd;
+    (void)on;
+    return err_set(e, ENOTSUP, "the software engine has no doorbells");
+}
+
+static int soft_dirty_log(struct accel *a, bool on, struct err *e)
+{
+    (void)e;
+    engine_dirty_log(soft_of(a)->engine, on);
+    return 0;
+}
+
+static int soft_dirty_collect(struct accel *a, struct err *e)
+{
+    (void)e;
+    engine_dirty_collect(soft_of(a)->engine);
+    return 0;
+}
+
+static void soft_stats(struct accel *a, struct accel_stats *out)
+{
+    engine_stats(soft_of(a)->engine, out);
+}
+
+static const struct x86_cpuid *soft_cpuid(struct accel *a, unsigned index)
+{
+    return &soft_of(a)->cpuid[index];
+}
+
+static uint32_t soft_tsc_khz(struct accel *a)
+{
+    return soft_of(a)->tsc_khz;
+}
+
+static void soft_close(struct accel *a)
+{
+    struct soft *s = soft_of(a);
+    if (s->listener.changed)
+        mem_unlisten(s->cfg.mem, &s->listener);
+    if (s->engine)
+        munmap(s->engine, s->arena_size);
+    free(s->cpuid);
+    free(s);
+}
+
+static const struct accel_ops soft_ops = {
+    .name = "soft", .close = soft_close, .vcpu_new = soft_vcpu_new, .vcpu_free = soft_vcpu_free, .vcpu_run = soft_run,
+    .vcpu_kick = soft_kick, .vcpu_quiesce = soft_quiesce, .vcpu_get = soft_get, .vcpu_set = soft_set, .vcpu_debug = soft_debug,
+    .vcpu_translate = soft_translate, .vcpu_nmi = soft_nmi, .msi = soft_msi, .extint = soft_extint,
+    .time_stopped = soft_time_stopped, .irqfd = soft_irqfd, .doorbell = soft_doorbell, .dirty_log = soft_dirty_log,
+    .dirty_collect = soft_dirty_collect, .stats = soft_stats, .cpuid = soft_cpuid, .tsc_khz = soft_tsc_khz,
+};
+
+static int build_cpuid(struct soft *s, struct err *e)
+{
+    s->cpuid = calloc(s->cfg.cpus, sizeof *s->cpuid);
+    if (!s->cpuid)
+        return err_set(e, ENOMEM, "out of memory");
+    for (unsigned i = 0; i < s->cfg.cpus; i++) {
+        struct x86_cpu_config c = {.model = s->cfg.cpu_model, .cpus = s->cfg.cpus, .apic_id = i, .tsc_khz = s->tsc_khz,
+                                   .hypervisor_leaves = true};
+        engine_features(&c.allow);
+        int r = x86_cpuid_build(&s->cpuid[i], &c, e);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+struct accel *accel_soft_open(const struct accel_config *cfg, struct err *e)
+{
+    if (cfg->cpus < 1 || cfg->cpus > ENGINE_MAX_CPUS) {
+        err_set(e, EINVAL, "the software engine runs 1 to %d CPUs, not %u", ENGINE_MAX_CPUS, cfg->cpus);
+        return NULL;
+    }
+    struct soft *s = calloc(1, sizeof *s);
+    if (!s) {
+        err_set(e, ENOMEM, "out of memory");
+        return NULL;
+    }
+    s->base.ops = &soft_ops;
+    s->cfg = *cfg;
+    s->tsc_khz = (uint32_t)host_tsc_khz();
+    if (build_cpuid(s, e)) {
+        soft_close(&s->base);
+        return NULL;
+    }
+    struct engine_config ec = {
+        .cpus = cfg->cpus, .tsc_khz = s->tsc_khz, .log_exceptions = cfg->debug_exceptions, .cpuid = s->cpuid};
+    s->arena_size = engine_arena_size(&ec);
+    void *arena = mmap(NULL, s->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena == MAP_FAILED) {
+        err_sys(e, errno, "cannot map %zu MiB for the software engine", s->arena_size >> 20);
+        soft_close(&s->base);
+        return NULL;
+    }
+    s->engine = engine_init(arena, s->arena_size, &ec);
+    int r = engine_attach(s->engine, &outside, s);
+    if (r) {
+        err_sys(e, r, "cannot map memory for machine code");
+        soft_close(&s->base);
+        return NULL;
+    }
+    s->listener = (struct mem_listener){.changed = on_map_changed, .opaque = s};
+    mem_listen(cfg->mem, &s->listener);
+    return &s->base;
+}
