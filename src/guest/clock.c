@@ -6,13 +6,15 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/range.h"
+#include "guest/seq.h"
 #include "host/host.h"
 #include "host/loop.h"
 
 struct clock {
     pthread_mutex_t mutex; /* innermost: nothing is called under it but timer arming */
+    struct seq seq;        /* of the three below, which vCPUs read at each look at the time; written with the mutex held */
     bool running;
-    uint64_t base;   /* guest time when it last stopped or started */
+    uint64_t base;    /* guest time when it last stopped or started */
     uint64_t host_at; /* host time of that start */
     struct list timers;
 };
@@ -47,54 +49,51 @@ void clock_free(struct clock *c)
     free(c);
 }
 
-/* The lock is not part of what a reader sees as the clock's value. */
-static struct clock *locked(const struct clock *c)
-{
-    struct clock *m = (struct clock *)(uintptr_t)c;
-    pthread_mutex_lock(&m->mutex);
-    return m;
-}
+struct reading {
+    bool running;
+    uint64_t base, host_at, now;
+};
 
-static uint64_t now_locked(const struct clock *c)
+/* The host's clock is read within: a time read after a stop began is never given. */
+static struct reading look(const struct clock *c)
 {
-    return c->running ? c->base + (host_now_ns() - c->host_at) : c->base;
+    struct reading r;
+    uint32_t began;
+    do {
+        began = seq_begin(&c->seq);
+        r = (struct reading){.running = seq_get(c->running), .base = seq_get(c->base), .host_at = seq_get(c->host_at)};
+        r.now = r.running ? r.base + (host_now_ns() - r.host_at) : r.base;
+    } while (seq_again(&c->seq, began));
+    return r;
 }
 
 uint64_t clock_now(const struct clock *c)
 {
-    struct clock *m = locked(c);
-    uint64_t now = now_locked(m);
-    pthread_mutex_unlock(&m->mutex);
-    return now;
-}
-
-static uint64_t to_host_locked(const struct clock *c, uint64_t guest_ns)
-{
-    if (!c->running)
-        return UINT64_MAX;
-    if (guest_ns <= c->base)
-        return c->host_at;
-    return guest_ns - c->base > UINT64_MAX - c->host_at ? UINT64_MAX : c->host_at + (guest_ns - c->base);
+    return look(c).now;
 }
 
 uint64_t clock_to_host(const struct clock *c, uint64_t guest_ns)
 {
-    struct clock *m = locked(c);
-    uint64_t host = to_host_locked(m, guest_ns);
-    pthread_mutex_unlock(&m->mutex);
-    return host;
+    struct reading r = look(c);
+    if (!r.running)
+        return UINT64_MAX;
+    if (guest_ns <= r.base)
+        return r.host_at;
+    return guest_ns - r.base > UINT64_MAX - r.host_at ? UINT64_MAX : r.host_at + (guest_ns - r.base);
 }
 
 void clock_start(struct clock *c)
 {
     pthread_mutex_lock(&c->mutex);
     if (!c->running) {
-        c->running = true;
-        c->host_at = host_now_ns();
+        seq_open(&c->seq);
+        seq_put(c->running, true);
+        seq_put(c->host_at, host_now_ns());
+        seq_close(&c->seq);
         list_for_each(n, &c->timers) {
             struct clock_timer *t = CONTAINER_OF(n, struct clock_timer, node);
             if (t->armed)
-                loop_timer_arm(t->timer, to_host_locked(c, t->deadline));
+                loop_timer_arm(t->timer, clock_to_host(c, t->deadline));
         }
     }
     pthread_mutex_unlock(&c->mutex);
@@ -103,8 +102,12 @@ void clock_start(struct clock *c)
 void clock_stop(struct clock *c)
 {
     pthread_mutex_lock(&c->mutex);
-    c->base = now_locked(c);
-    c->running = false;
+    if (c->running) {
+        seq_open(&c->seq);
+        seq_put(c->base, c->base + (host_now_ns() - c->host_at));
+        seq_put(c->running, false);
+        seq_close(&c->seq);
+    }
     list_for_each(n, &c->timers)
         loop_timer_disarm(CONTAINER_OF(n, struct clock_timer, node)->timer);
     pthread_mutex_unlock(&c->mutex);
@@ -113,8 +116,10 @@ void clock_stop(struct clock *c)
 void clock_set(struct clock *c, uint64_t now_ns)
 {
     pthread_mutex_lock(&c->mutex);
-    c->base = now_ns;
-    c->host_at = host_now_ns();
+    seq_open(&c->seq);
+    seq_put(c->base, now_ns);
+    seq_put(c->host_at, host_now_ns());
+    seq_close(&c->seq);
     pthread_mutex_unlock(&c->mutex);
 }
 
@@ -122,7 +127,7 @@ static void on_timer(void *opaque)
 {
     struct clock_timer *t = opaque;
     pthread_mutex_lock(&t->clock->mutex);
-    bool due = t->armed && t->clock->running && now_locked(t->clock) >= t->deadline;
+    bool due = t->armed && t->clock->running && clock_now(t->clock) >= t->deadline;
     if (due)
         t->armed = false;
     pthread_mutex_unlock(&t->clock->mutex);
@@ -156,7 +161,7 @@ void clock_timer_arm(struct clock_timer *t, uint64_t deadline_guest_ns)
     t->armed = true;
     t->deadline = deadline_guest_ns;
     if (c->running)
-        loop_timer_arm(t->timer, to_host_locked(c, deadline_guest_ns));
+        loop_timer_arm(t->timer, clock_to_host(c, deadline_guest_ns));
     pthread_mutex_unlock(&c->mutex);
 }
 

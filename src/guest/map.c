@@ -32,6 +32,16 @@ struct mem_map *mem_map_new(struct err *e)
     return m;
 }
 
+static void free_retired(struct retired *r)
+{
+    while (r) {
+        struct retired *next = r->next;
+        free(r->node);
+        free(r);
+        r = next;
+    }
+}
+
 void mem_map_free(struct mem_map *m)
 {
     if (!m)
@@ -39,18 +49,14 @@ void mem_map_free(struct mem_map *m)
     CHECK(list_empty(&m->readers));
     while (!list_empty(&m->regions)) {
         struct region_node *n = CONTAINER_OF(m->regions.next, struct region_node, node);
-        struct ram *ram = n->region.ram;
         list_remove(&n->node);
-        /* A block may be seen through several regions: it goes with the last. */
-        list_for_each(o, &m->regions) if (CONTAINER_OF(o, struct region_node, node)->region.ram == ram) ram = NULL;
-        ram_free(ram);
         free(n);
     }
-    while (m->retired) {
-        struct retired *r = m->retired;
-        m->retired = r->next;
-        free(r);
-    }
+    free_retired(m->retired);
+    free_retired(m->removed);
+    for (size_t i = 0; i < m->ram_count; i++)
+        ram_free(m->rams[i]);
+    free(m->rams);
     free(m->current);
     pthread_mutex_destroy(&m->readers_mutex);
     lock_destroy(&m->lock);
@@ -94,37 +100,61 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* All addresses where the answer may change. Aliases carry borders of their target back to where they stand, through each other: repeat
- * until nothing is new, at most as deep as there are aliases. */
-static size_t collect_borders(const struct mem_map *m, uint64_t *out, size_t cap)
+struct borders {
+    uint64_t *at;
+    size_t count, cap;
+};
+
+static void add_border(struct borders *b, uint64_t at)
 {
-    size_t n = 0;
+    if (b->count == b->cap) {
+        b->cap = b->cap ? b->cap * 2 : 64;
+        b->at = realloc(b->at, b->cap * sizeof *b->at);
+        CHECK(b->at);
+    }
+    b->at[b->count++] = at;
+}
+
+static void sort_borders(struct borders *b)
+{
+    size_t kept = 0;
+    if (b->count)
+        qsort(b->at, b->count, sizeof *b->at, by_value);
+    for (size_t i = 0; i < b->count; i++)
+        if (!kept || b->at[i] != b->at[kept - 1])
+            b->at[kept++] = b->at[i];
+    b->count = kept;
+}
+
+/* All addresses where the answer may change. Aliases carry the borders of their target back to where they stand, through each other: repeat
+ * until nothing is new. Aliases resolve strictly downwards, so as many rounds as there are aliases suffice. */
+static struct borders collect_borders(const struct mem_map *m)
+{
+    struct borders b = {0};
     unsigned aliases = 0;
     list_for_each(l, &m->regions) {
-        const struct mem_region *r = &CONTAINER_OF(l, struct region_node, node)->region;
-        out[n++] = r->base;
-        out[n++] = r->base + r->size; /* may wrap to 0 at the very top: harmless */
-        aliases += r->kind == MEM_ALIAS;
+        const struct region_node *n = CONTAINER_OF(l, struct region_node, node);
+        if (!n->enabled)
+            continue;
+        add_border(&b, n->region.base);
+        add_border(&b, n->region.base + n->region.size); /* 0 for the very top: harmless */
+        aliases += n->region.kind == MEM_ALIAS;
     }
+    sort_borders(&b);
     for (unsigned round = 0; round < aliases; round++) {
-        size_t had = n;
+        size_t had = b.count;
         list_for_each(l, &m->regions) {
-            const struct mem_region *r = &CONTAINER_OF(l, struct region_node, node)->region;
-            for (size_t i = 0; r->kind == MEM_ALIAS && i < had && n < cap; i++)
-                if (out[i] > r->alias_at && out[i] - r->alias_at < r->size)
-                    out[n++] = out[i] - r->alias_at + r->base;
+            const struct region_node *n = CONTAINER_OF(l, struct region_node, node);
+            const struct mem_region *r = &n->region;
+            for (size_t i = 0; n->enabled && r->kind == MEM_ALIAS && i < had; i++)
+                if (b.at[i] > r->alias_at && b.at[i] - r->alias_at < r->size)
+                    add_border(&b, b.at[i] - r->alias_at + r->base);
         }
-        qsort(out, n, sizeof *out, by_value);
-        size_t kept = n ? 1 : 0;
-        for (size_t i = 1; i < n; i++)
-            if (out[i] != out[kept - 1])
-                out[kept++] = out[i];
-        if (kept == had)
-            return kept;
-        n = kept;
+        sort_borders(&b);
+        if (b.count == had)
+            break;
     }
-    qsort(out, n, sizeof *out, by_value);
-    return n;
+    return b;
 }
 
 static void append(struct mem_view *v, const struct mem_region *r, uint64_t base, uint64_t size, uint64_t offset)
@@ -133,29 +163,24 @@ static void append(struct mem_view *v, const struct mem_region *r, uint64_t base
     if (last && last->region == r && last->base + last->size == base && last->offset + last->size == offset)
         last->size += size;
     else
-        v->section[v->count++] = 
+        v->section[v->count++] =
             (struct mem_section){.base = base, .size = size, .offset = offset, .kind = r->kind, .region = r};
 }
 
 static struct retired *flatten(const struct mem_map *m)
 {
-    size_t regions = 0, cap;
-    list_for_each(l, &m->regions) regions++;
-    cap = regions * 2 + 64 + regions * regions * 4;
-    uint64_t *border = malloc(cap * sizeof *border);
-    CHECK(border);
-    size_t n = collect_borders(m, border, cap);
-    struct retired *out = calloc(1, sizeof *out + (n + 1) * sizeof(struct mem_section));
+    struct borders b = collect_borders(m);
+    struct retired *out = calloc(1, sizeof *out + b.count * sizeof(struct mem_section));
     CHECK(out);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t at = border[i], asked = at, size = (i + 1 < n ? border[i + 1] : 0) - at;
-        struct region_node *r = size ? resolve(m, &asked) : NULL;
+    for (size_t i = 0; i < b.count; i++) {
+        uint64_t at = b.at[i], asked = at, size = (i + 1 < b.count ? b.at[i + 1] : 0) - at;
+        struct region_node *r = resolve(m, &asked);
         if (!r)
             continue;
         uint64_t offset = asked - r->region.base;
         append(&out->view, &r->region, at, size, r->region.ram ? r->region.ram_offset + offset : offset);
     }
-    free(border);
+    free(b.at);
     return out;
 }
 
@@ -249,6 +274,19 @@ static int check_region(const struct mem_region *r, struct err *e)
     return 0;
 }
 
+static bool keep_ram(struct mem_map *m, struct ram *ram)
+{
+    for (size_t i = 0; i < m->ram_count; i++)
+        if (m->rams[i] == ram)
+            return true;
+    struct ram **more = realloc(m->rams, (m->ram_count + 1) * sizeof *more);
+    if (!more)
+        return false;
+    m->rams = more;
+    m->rams[m->ram_count++] = ram;
+    return true;
+}
+
 struct mem_region *mem_add(struct mem_map *m, const struct mem_region *r, struct err *e)
 {
     if (check_region(r, e))
@@ -263,6 +301,12 @@ struct mem_region *mem_add(struct mem_map *m, const struct mem_region *r, struct
     if (r->kind == MEM_MMIO || r->kind == MEM_ALIAS)
         n->region.ram = NULL;
     lock_take(&m->lock);
+    if (n->region.ram && !keep_ram(m, n->region.ram)) {
+        lock_drop(&m->lock);
+        free(n);
+        err_set(e, ENOMEM, "out of memory");
+        return NULL;
+    }
     n->order = m->next_order++;
     list_append(&m->regions, &n->node);
     m->changed = true;
@@ -295,9 +339,9 @@ void mem_remove(struct mem_map *m, struct mem_region *r)
 void mem_set_base(struct mem_map *m, struct mem_region *r, uint64_t base)
 {
     lock_take(&m->lock);
-    CHECK(range_no_wrap(base, r->size));
     if (r->base != base) {
         r->base = base;
+        CHECK(check_region(r, NULL) == 0);
         m->changed = true;
     }
     end_change(m);
@@ -309,6 +353,7 @@ void mem_set_kind(struct mem_map *m, struct mem_region *r, enum mem_kind kind)
     lock_take(&m->lock);
     if (r->kind != kind) {
         r->kind = kind;
+        CHECK(check_region(r, NULL) == 0);
         m->changed = true;
     }
     end_change(m);

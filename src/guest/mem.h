@@ -98,7 +98,7 @@ struct mem_map;
 struct mem_reader;
 
 struct mem_map *mem_map_new(struct err *e);
-void mem_map_free(struct mem_map *m); /* frees the ram blocks it was given */
+void mem_map_free(struct mem_map *m); /* frees the ram blocks it was given, removed regions' too */
 
 /* Add a copy of `r`. The handle is valid until mem_remove. NULL on -ENOMEM or an invalid region (e). */
 struct mem_region *mem_add(struct mem_map *m, const struct mem_region *r, struct err *e);

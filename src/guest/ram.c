@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "base/range.h"
@@ -86,6 +87,12 @@ struct ram *ram_new_file(const char *name, int fd, uint64_t offset, uint64_t siz
 {
     if (!size || size % MEM_PAGE || offset % MEM_PAGE) {
         err_set(e, EINVAL, "guest memory %s: offset and size of its file are multiples of %u", name, MEM_PAGE);
+        return NULL;
+    }
+    struct stat st; /* a page beyond the end of its file would be a SIGBUS */
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !range_inside(offset, size, (uint64_t)st.st_size)) {
+        err_set(e, EINVAL, "guest memory %s: 0x%llx bytes at 0x%llx lie outside its file", name, (unsigned long long)size,
+                (unsigned long long)offset);
         return NULL;
     }
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
