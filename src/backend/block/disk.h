@@ -54,7 +54,11 @@ struct disk_config {
     enum disk_engine engine;
 };
 
-/* Open, lock (OFD locks compatible with qemu-img's) and check an image. Errors: see the list; e names the path and the remedy. */
+/*
+ * Open, lock and check an image. NULL with e, which names the path and the remedy: missing, a directory, not writable (and not readonly), locked,
+ * another format's magic in a writable image, smaller than a sector. A tail that fills no sector is left out with a warning.
+ * Locks are QEMU's (OFD read locks on bytes 100 + n, 200 + n): one writer, or any number of readers, over both programs.
+ */
 struct disk *disk_open(const struct disk_config *cfg, struct loop *loop, struct err *e);
 
 #endif
