@@ -84,6 +84,7 @@ struct gate {
 static const struct gate gates[] = {
     {ZYDIS_ISA_SET_X87, X86_FEATURE(X86_W_1_EDX, 0)},
     {ZYDIS_ISA_SET_FCMOV, X86_FEATURE(X86_W_1_EDX, 15)},
+    {ZYDIS_ISA_SET_PPRO, X86_FEATURE(X86_W_1_EDX, 15)}, /* FCOMI and its kin */
     {ZYDIS_ISA_SET_PENTIUMMMX, X86_FEATURE(X86_W_1_EDX, 23)},
     {ZYDIS_ISA_SET_FXSAVE, X86_FEATURE(X86_W_1_EDX, 24)},
     {ZYDIS_ISA_SET_FXSAVE64, X86_FEATURE(X86_W_1_EDX, 24)},
@@ -123,8 +124,7 @@ static bool find_feature(const ZydisDecodedInstruction *zi, uint16_t *feature)
     for (unsigned i = 0; i < sizeof gates / sizeof *gates; i++) {
         if (gates[i].isa_set == zi->meta.isa_set) {
             *feature = gates[i].feature;
-            /* VEX-encoded PCLMULQDQ, and the pre-AVX sets' VEX forms, belong to their set; AVX itself is checked through XCR0. */
-            return true;
+            return true; /* VEX forms of older sets belong to the older set: AVX itself is checked through XCR0 */
         }
     }
     return false;
@@ -147,6 +147,13 @@ static unsigned required_alignment(const ZydisDecodedInstruction *zi, unsigned s
     case ZYDIS_MNEMONIC_PCMPESTRM:
     case ZYDIS_MNEMONIC_PCMPISTRI:
     case ZYDIS_MNEMONIC_PCMPISTRM:
+    case ZYDIS_MNEMONIC_SHA1RNDS4: /* some processors ask for alignment here, others do not */
+    case ZYDIS_MNEMONIC_SHA1NEXTE:
+    case ZYDIS_MNEMONIC_SHA1MSG1:
+    case ZYDIS_MNEMONIC_SHA1MSG2:
+    case ZYDIS_MNEMONIC_SHA256RNDS2:
+    case ZYDIS_MNEMONIC_SHA256MSG1:
+    case ZYDIS_MNEMONIC_SHA256MSG2:
         return 1;
     default:
         return 16;
@@ -196,6 +203,8 @@ bool exec_fp_setup(struct insn *out, const void *zi_, const void *ops_, enum cpu
     bool vex = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
     (void)mode;
+    if (zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && zi->opcode != 0x9b && (zi->opcode < 0xd8 || zi->opcode > 0xdf))
+        return false;
     if ((!vex && zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) || !find_feature(zi, &feature) || zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
         return false;
     out->sel = feature;

@@ -46,6 +46,7 @@ uint8_t fpu_abridged_tags(uint16_t full)
 
 void fpu_init(struct x86_fpu *f)
 {
+    fpu_set_top(f, 0);
     f->fcw = FCW_DEFAULT;
     f->fsw = f->fop = 0;
     f->ftw = 0;
@@ -161,6 +162,7 @@ static void gather_env(const struct cpu *c, struct env *e)
 static void apply_env(struct cpu *c, const struct env *e)
 {
     struct x86_fpu *f = &c->fpu;
+    fpu_set_top(f, e->fsw >> 11);
     f->fcw = clean_fcw(e->fcw);
     f->fsw = e->fsw;
     f->ftw = fpu_abridged_tags(e->ftw);

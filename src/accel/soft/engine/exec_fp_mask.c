@@ -8,14 +8,12 @@
 
 /* ---- MASKMOVQ, MASKMOVDQU ---- */
 
-/* Bytes of reg[0] go to [rDI] where the top bit of the byte in reg[1] is set (SDM 2B). All bytes are checked before one is written. */
+/* Bytes of reg[0] go to [rDI] where the top bit of the byte in reg[1] is set (SDM 2B). Whether bytes that are not written may fault is left open there: they do. */
 static void store_masked_bytes(struct cpu *c, const struct insn *in, const uint8_t *data, const uint8_t *mask, unsigned n)
 {
     uint64_t di = c->gpr[X86_RDI];
     uint64_t wrap = mask_size(in->adsize);
-    for (unsigned i = 0; i < n; i++)
-        if (mask[i] & 0x80)
-            cpu_probe_write(c, in->seg, (di + i) & wrap, 1);
+    cpu_probe_write(c, in->seg, di & wrap, n);
     for (unsigned i = 0; i < n; i++)
         if (mask[i] & 0x80)
             cpu_store(c, in->seg, (di + i) & wrap, 1, data[i]);
@@ -111,7 +109,7 @@ static int64_t index_of(const uint8_t *v, unsigned i, unsigned size)
     return d;
 }
 
-/* Elements are gathered from the lowest; what was gathered before a fault is kept, its mask bits cleared, so the instruction can be restarted
+/* Elements are gathered from the lowest; what was gathered before a fault is kept, its mask elements cleared, so the instruction can be restarted
  * (SDM 2C VPGATHERDD). Destination, mask and index are distinct registers, else #UD. */
 static void exec_gather(struct cpu *c, const struct insn *in)
 {
@@ -123,13 +121,11 @@ static void exec_gather(struct cpu *c, const struct insn *in)
     unsigned count = in->opsize / (g->index > g->element ? g->index : g->element), size = g->element;
     uint64_t base = (uint64_t)in->disp + (in->base < 16 ? c->gpr[in->base] : 0), wrap = mask_size(in->adsize);
 
-    for (unsigned i = 0; i < count; i++) /* the mask is that of the sign bits from now on, fault or not */
-        memset(mask + i * size, element_on(mask, i, size) ? 0xff : 0, size);
     for (unsigned i = 0; i < count; i++) {
-        if (!element_on(mask, i, size))
-            continue;
-        uint64_t v = cpu_load(c, in->seg, (base + (uint64_t)index_of(index, i, g->index) * in->scale) & wrap, size);
-        memcpy(result + i * size, &v, size);
+        if (element_on(mask, i, size)) {
+            uint64_t v = cpu_load(c, in->seg, (base + (uint64_t)index_of(index, i, g->index) * in->scale) & wrap, size);
+            memcpy(result + i * size, &v, size);
+        }
         memset(mask + i * size, 0, size);
     }
     memset(result + count * size, 0, 32 - count * size);
@@ -141,6 +137,7 @@ static bool gather_setup(struct insn *out, const ZydisDecodedInstruction *zi)
     for (unsigned i = 0; i < sizeof gathers / sizeof *gathers; i++) {
         if (gathers[i].mnemonic != zi->mnemonic)
             continue;
+        out->opsize = zi->raw.vex.L ? 32 : 16; /* a narrow destination is named as less */
         bool distinct = out->reg[0] != out->reg[1] && out->reg[0] != out->reg[2] && out->reg[1] != out->reg[2];
         out->exec = distinct ? exec_gather : exec_ud;
         out->imm = i;

@@ -37,16 +37,21 @@ void exec_vzero(struct cpu *c, const struct insn *in)
         memset(c->fpu.ymm[i] + from, 0, 32 - from);
 }
 
+void fpu_set_top(struct x86_fpu *f, unsigned top)
+{
+    unsigned by = top - fpu_top(f);
+    uint8_t old[8][16];
+    if (by % 8 == 0)
+        return;
+    memcpy(old, f->st, sizeof old);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(f->st[i], old[(i + by) & 7], 16);
+    f->fsw = (uint16_t)((f->fsw & ~FSW_TOP) | (top & 7) << 11);
+}
+
 void fpu_enter_mmx(struct x86_fpu *f)
 {
-    unsigned top = fpu_top(f);
-    if (top) {
-        uint8_t old[8][16];
-        memcpy(old, f->st, sizeof old);
-        for (unsigned phys = 0; phys < 8; phys++)
-            memcpy(f->st[phys], old[(phys - top) & 7], 16);
-        f->fsw &= (uint16_t)~FSW_TOP;
-    }
+    fpu_set_top(f, 0);
     f->ftw = 0xff;
 }
 

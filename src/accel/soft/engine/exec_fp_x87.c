@@ -105,7 +105,7 @@ static const struct control controls[] = {
 bool fp_x87_setup(struct insn *out, const void *zi_)
 {
     const ZydisDecodedInstruction *zi = zi_;
-    if (zi->meta.isa_ext != ZYDIS_ISA_EXT_X87 && zi->meta.isa_set != ZYDIS_ISA_SET_SSE3X87 && zi->meta.isa_set != ZYDIS_ISA_SET_FCMOV)
+    if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
         return false;
     for (unsigned i = 0; i < sizeof controls / sizeof *controls; i++) {
         if (controls[i].mnemonic == zi->mnemonic) {

@@ -63,6 +63,9 @@ void fp_check_x87(struct cpu *c, const struct insn *in);
 /* SIMD exceptions `flags` occurred, one of them unmasked: record and raise #XM, or #UD where the OS did not ask for it. */
 _Noreturn void fp_raise_simd(struct cpu *c, uint32_t flags);
 
+/* Change TOP: st[] is in stack order, the physical registers stay. */
+void fpu_set_top(struct x86_fpu *f, unsigned top);
+
 /* Enter MMX use: registers take their physical places (TOP = 0), all tagged valid (SDM 1 9.2.2). */
 void fpu_enter_mmx(struct x86_fpu *f);
 

@@ -178,6 +178,8 @@ static void collect_flags(struct gen *g)
         return;
     uint32_t arith = X86_ARITH_FLAGS;
     g->p->flags_out = (f->modified | f->set_0 | f->set_1 | f->undefined) & arith;
+    if (g->zi.mnemonic == ZYDIS_MNEMONIC_VPTEST || g->zi.mnemonic == ZYDIS_MNEMONIC_VTESTPS || g->zi.mnemonic == ZYDIS_MNEMONIC_VTESTPD)
+        g->p->flags_out = arith; /* Zydis 4.0 tables no flags for these */
     /* Vector operations that write flags write all of them; others may leave some or all alone. */
     if (f->tested & arith || (g->p->flags_out && !g->vecs && !(g->p->attr & NATIVE_X87)))
         g->p->attr |= NATIVE_FLAGS_IN;
@@ -211,10 +213,14 @@ static void put(struct gen *g, uint8_t b)
     g->out_len++;
 }
 
+/* What follows the operand bytes: immediates. A register in one (is4) has three bits outside 64-bit mode. */
 static void put_tail(struct gen *g, unsigned from)
 {
+    bool is4 = false;
+    for (unsigned i = 0; i < g->zi.operand_count; i++)
+        is4 |= g->op[i].encoding == ZYDIS_OPERAND_ENCODING_IS4;
     for (unsigned i = from; i < g->zi.length; i++)
-        put(g, g->bytes[i]);
+        put(g, is4 && !g->long_mode ? g->bytes[i] & 0x7f : g->bytes[i]);
 }
 
 static unsigned after_modrm(const ZydisDecodedInstruction *zi)
@@ -297,6 +303,11 @@ static bool rewrite_legacy(struct gen *g, bool flip_66)
     return true;
 }
 
+static bool is_flags(const ZydisDecodedOperand *o)
+{
+    return ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_FLAGS;
+}
+
 /* Does the rewritten instruction mean the same in 64-bit mode? */
 static bool same_meaning(const struct gen *g)
 {
@@ -309,8 +320,8 @@ static bool same_meaning(const struct gen *g)
     if (zi.length != g->out_len || zi.mnemonic != g->zi.mnemonic || zi.operand_count != g->zi.operand_count)
         return false;
     for (unsigned i = 0; i < zi.operand_count; i++) {
-        if (op[i].type != g->op[i].type || (op[i].type != ZYDIS_OPERAND_TYPE_IMMEDIATE && op[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT &&
-                                            op[i].size != g->op[i].size))
+        bool sized = op[i].type == ZYDIS_OPERAND_TYPE_MEMORY || (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && !is_flags(&op[i]));
+        if (op[i].type != g->op[i].type || (sized && op[i].size != g->op[i].size))
             return false;
     }
     return true;
@@ -477,7 +488,7 @@ bool native_plan(struct native_plan *p, const struct insn *in, enum cpu_mode mod
     g.vex = g.zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
     if ((!g.vex && g.zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) || g.zi.attributes & (ZYDIS_ATTRIB_HAS_LOCK | ZYDIS_ATTRIB_IS_PRIVILEGED))
         return false;
-    if (g.zi.meta.isa_ext == ZYDIS_ISA_EXT_X87 || g.zi.meta.isa_set == ZYDIS_ISA_SET_SSE3X87)
+    if (g.zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && g.zi.opcode >= 0xd8 && g.zi.opcode <= 0xdf)
         p->attr |= NATIVE_X87;
     if (uses_mxcsr(&g.zi))
         p->attr |= NATIVE_MXCSR;

@@ -1,7 +1,7 @@
 /*
  * xsave: FXSAVE, FXRSTOR and the XSAVE family over XCR0 = x87 | SSE | AVX (SDM 1 10.5 and chapter 13).
  *
- * A component is in use when its contents differ from its initial ones (MXCSR counts for SSE). The modified optimization of XSAVEOPT and
+ * A component is in use when its contents differ from its initial ones (MXCSR counts for SSE except to XSAVE, which stores it anyway). The modified optimization of XSAVEOPT and
  * XSAVES is not made: storing what need not be stored is always legal. No supervisor components exist, so IA32_XSS is 0 and XSAVES stores what XSAVEC does.
  */
 #include <Zydis/Zydis.h>
@@ -153,13 +153,13 @@ static uint64_t area_at(struct cpu *c, const struct insn *in)
     return ea;
 }
 
-static uint64_t in_use(const struct cpu *c)
+static uint64_t in_use(const struct cpu *c, bool mxcsr)
 {
     const struct x86_fpu *f = &c->fpu;
     uint64_t use = 0;
     if (f->fcw != 0x37f || f->fsw || f->ftw || f->fop || f->fip || f->fdp || f->fcs || f->fds || any(f->st, sizeof f->st))
         use |= XCR0_X87;
-    if (f->mxcsr != MXCSR_DEFAULT)
+    if (mxcsr && f->mxcsr != MXCSR_DEFAULT)
         use |= XCR0_SSE;
     for (unsigned i = 0; i < 16; i++) {
         if (any(f->ymm[i], 16))
@@ -213,8 +213,9 @@ static void store_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64
 /* XSAVE stores all that is asked for, XSAVEOPT what of it is in use. */
 static void exec_xsave(struct cpu *c, const struct insn *in)
 {
-    uint64_t rfbm = check_xsave(c, in), ea = area_at(c, in), use = in_use(c), old = cpu_load(c, in->seg, ea + AREA_HEADER, 8);
+    uint64_t rfbm = check_xsave(c, in), ea = area_at(c, in), old = cpu_load(c, in->seg, ea + AREA_HEADER, 8);
     bool opt = in->op == ZYDIS_MNEMONIC_XSAVEOPT || in->op == ZYDIS_MNEMONIC_XSAVEOPT64;
+    uint64_t use = in_use(c, opt);
     uint64_t header[2] = {(old & ~rfbm) | (use & rfbm)};
     store_area(c, in, ea, opt ? rfbm & use : rfbm, rfbm & (XCR0_SSE | XCR0_AVX), header, 8);
 }
@@ -225,7 +226,7 @@ static void exec_xsavec(struct cpu *c, const struct insn *in)
     uint64_t rfbm = check_xsave(c, in);
     if (in->op == ZYDIS_MNEMONIC_XSAVES || in->op == ZYDIS_MNEMONIC_XSAVES64)
         cpu_need_cpl0(c);
-    uint64_t ea = area_at(c, in), stored = rfbm & in_use(c);
+    uint64_t ea = area_at(c, in), stored = rfbm & in_use(c, true);
     uint64_t header[2] = {stored, rfbm | COMPACT};
     store_area(c, in, ea, stored, stored & XCR0_SSE, header, 16);
 }
