@@ -21,7 +21,7 @@
 struct cpu;
 struct insn;
 
-enum { NATIVE_PAGE = 4096, NATIVE_CODE = 2 << 20, NATIVE_SLOT = 512, NATIVE_BUCKETS = 4096 };
+enum { NATIVE_PAGE = 4096, NATIVE_CODE = 8 << 20, NATIVE_SLOT = 512, NATIVE_BUCKETS = 4096 };
 
 /* What a thunk works on besides struct cpu. Offsets are known to the generator. */
 struct native_frame {

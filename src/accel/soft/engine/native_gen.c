@@ -237,6 +237,7 @@ static void rewrite_vex(struct gen *g, bool drop_w)
     if (!g->long_mode) {
         r = b = false;
         last |= 0x40;
+        drop_w |= g->zi.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRI || g->zi.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRM; /* lengths are EAX, EDX */
     }
     if (drop_w)
         last &= 0x7f;
@@ -303,11 +304,6 @@ static bool rewrite_legacy(struct gen *g, bool flip_66)
     return true;
 }
 
-static bool is_flags(const ZydisDecodedOperand *o)
-{
-    return ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_FLAGS;
-}
-
 /* Does the rewritten instruction mean the same in 64-bit mode? */
 static bool same_meaning(const struct gen *g)
 {
@@ -320,7 +316,7 @@ static bool same_meaning(const struct gen *g)
     if (zi.length != g->out_len || zi.mnemonic != g->zi.mnemonic || zi.operand_count != g->zi.operand_count)
         return false;
     for (unsigned i = 0; i < zi.operand_count; i++) {
-        bool sized = op[i].type == ZYDIS_OPERAND_TYPE_MEMORY || (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && !is_flags(&op[i]));
+        bool sized = op[i].type != ZYDIS_OPERAND_TYPE_IMMEDIATE && op[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT;
         if (op[i].type != g->op[i].type || (sized && op[i].size != g->op[i].size))
             return false;
     }

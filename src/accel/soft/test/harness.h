@@ -19,6 +19,10 @@
 #include "accel/soft/engine/private.h"
 #include "base/err.h"
 
+#ifndef H_MODEL
+#define H_MODEL "default" /* of the vCPUs */
+#endif
+
 enum { H_RAM = 16 << 20, H_TABLES = 0x1000 };
 
 struct harness {
@@ -142,7 +146,7 @@ static const struct engine_outside h_outside = {
 
 static inline void h_cpuid(struct harness *h, unsigned cpus)
 {
-    struct x86_cpu_config cc = {.model = "default", .cpus = cpus, .tsc_khz = 1000000, .hypervisor_leaves = true};
+    struct x86_cpu_config cc = {.model = H_MODEL, .cpus = cpus, .tsc_khz = 1000000, .hypervisor_leaves = true};
     struct err e = {{0}};
     memset(&cc.allow, 0xff, sizeof(cc.allow));
     for (unsigned i = 0; i < cpus; i++) {
