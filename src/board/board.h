@@ -57,7 +57,7 @@ struct board_net {
 
 /* All pointers stay the caller's and outlive the board. */
 struct board_config {
-    struct mem_map *mem;       /* empty; the board adds RAM and registers */
+    struct mem_map *mem;       /* empty; the board adds RAM, which stays the map's, and registers */
     struct bus *bus;           /* empty */
     struct clock *clock;
     struct loop *loop;         /* for every device of this board */

@@ -1,0 +1,118 @@
+/* bench: a board with an accelerator that only notes what it is told. For the tests of this room. */
+#ifndef BOARD_TEST_BENCH_H
+#define BOARD_TEST_BENCH_H
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "accel/accel.h"
+#include "base/err.h"
+#include "base/range.h"
+#include "board/board.h"
+#include "board/map.h"
+#include "guest/bus.h"
+#include "guest/clock.h"
+#include "guest/mem.h"
+#include "host/loop.h"
+
+struct bench {
+    struct accel accel; /* first */
+    struct mem_map *mem;
+    struct bus *bus;
+    struct clock *clock;
+    struct loop *loop;
+    struct board *board;
+    struct accel_callbacks cb;
+    struct msi_message last;
+    unsigned msis, resets, power_offs, exits, panics;
+    uint32_t exit_code;
+    bool extint;
+    struct err err;
+};
+
+static inline int bench_msi(struct accel *a, struct msi_message m)
+{
+    struct bench *b = (struct bench *)(void *)a;
+    b->last = m;
+    b->msis++;
+    return 1;
+}
+
+static inline void bench_extint(struct accel *a, bool level)
+{
+    ((struct bench *)(void *)a)->extint = level;
+}
+
+static const struct accel_ops bench_accel_ops = {.name = "bench", .msi = bench_msi, .extint = bench_extint};
+
+static inline void bench_on_reset(void *opaque)
+{
+    ((struct bench *)opaque)->resets++;
+}
+
+static inline void bench_on_power_off(void *opaque)
+{
+    ((struct bench *)opaque)->power_offs++;
+}
+
+static inline void bench_on_exit(void *opaque, uint32_t code)
+{
+    ((struct bench *)opaque)->exits++;
+    ((struct bench *)opaque)->exit_code = code;
+}
+
+static inline void bench_on_panic(void *opaque, uint8_t events)
+{
+    (void)events;
+    ((struct bench *)opaque)->panics++;
+}
+
+/* `cfg` brings what differs from a plain board of one CPU and 64 MiB. */
+static inline struct bench *bench_new(const struct board_config *cfg)
+{
+    struct bench *b = calloc(1, sizeof(*b));
+    struct board_config c = *cfg;
+    assert_non_null(b);
+    assert_non_null(c.mem = b->mem = mem_map_new(&b->err));
+    assert_non_null(c.bus = b->bus = bus_new(&b->err));
+    assert_non_null(c.clock = b->clock = clock_new(&b->err));
+    assert_non_null(c.loop = b->loop = loop_new(&b->err));
+    c.cpus = c.cpus ? c.cpus : 1;
+    c.memory = c.memory ? c.memory : 64 << 20;
+    c.cb = (struct board_callbacks){bench_on_power_off, bench_on_reset, bench_on_exit, bench_on_panic, b};
+    b->accel.ops = &bench_accel_ops;
+    b->board = board_new(&c, &b->err);
+    if (!b->board)
+        fail_msg("board_new: %s", b->err.msg);
+    b->cb = board_accel_callbacks(b->board);
+    board_connect(b->board, &b->accel);
+    return b;
+}
+
+static inline void bench_free(struct bench *b)
+{
+    board_connect(b->board, NULL);
+    board_free(b->board);
+    loop_free(b->loop);
+    clock_free(b->clock);
+    bus_free(b->bus);
+    mem_map_free(b->mem);
+    free(b);
+}
+
+static inline uint32_t bench_random(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
+    return (uint32_t)(*seed >> 33);
+}
+
+static inline void bench_rte(struct bench *b, unsigned pin, uint32_t low)
+{
+    mem_mmio_write(b->mem, MAP_IOAPIC_BASE, 4, 0x10 + 2 * pin);
+    mem_mmio_write(b->mem, MAP_IOAPIC_BASE + 0x10, 4, low);
+}
+
+#endif
