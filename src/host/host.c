@@ -210,8 +210,11 @@ int host_thread(pthread_t *out, const char *name, void *(*fn)(void *), void *arg
     pthread_sigmask(SIG_SETMASK, &all, &was);
     int r = pthread_create(out, NULL, fn, arg);
     pthread_sigmask(SIG_SETMASK, &was, NULL);
-    if (r == 0)
-        pthread_setname_np(*out, name);
+    if (r == 0) {
+        char short_name[16]; /* a longer one would be refused */
+        snprintf(short_name, sizeof short_name, "%s", name);
+        pthread_setname_np(*out, short_name);
+    }
     return -r;
 }
 

@@ -43,12 +43,12 @@ struct post {
 struct loop {
     int epoll, wake;
     struct loop_fd *wake_source, *dead;
-    atomic_bool stop, running;
+    atomic_bool stop, running; /* running changes with the mutex held */
     pthread_t thread;
     pthread_mutex_t mutex; /* guards posts */
     struct list posts;
-    void (*idle)(void *opaque);
-    void *idle_opaque;
+    void (*idle)(void *opaque), (*busy)(void *opaque);
+    void *idle_opaque, *busy_opaque;
 };
 
 static void kick(struct loop *l)
@@ -60,17 +60,21 @@ static void kick(struct loop *l)
     errno = was;
 }
 
+/* Those that are there now: what they post in turn comes after the fds have had their turn. */
 static void run_posts(struct loop *l)
 {
-    for (;;) {
-        pthread_mutex_lock(&l->mutex);
-        struct list *n = list_empty(&l->posts) ? NULL : l->posts.next;
-        if (n)
-            list_remove(n);
-        pthread_mutex_unlock(&l->mutex);
-        if (!n)
-            return;
-        struct post *p = CONTAINER_OF(n, struct post, node);
+    struct list now;
+    list_init(&now);
+    pthread_mutex_lock(&l->mutex);
+    while (!list_empty(&l->posts)) {
+        struct list *n = l->posts.next;
+        list_remove(n);
+        list_append(&now, n);
+    }
+    pthread_mutex_unlock(&l->mutex);
+    while (!list_empty(&now)) {
+        struct post *p = CONTAINER_OF(now.next, struct post, node);
+        list_remove(&p->node);
         p->fn(p->opaque);
         free(p);
     }
@@ -137,25 +141,45 @@ void loop_on_idle(struct loop *l, void (*fn)(void *opaque), void *opaque)
     l->idle_opaque = opaque;
 }
 
+void loop_on_busy(struct loop *l, void (*fn)(void *opaque), void *opaque)
+{
+    l->busy = fn;
+    l->busy_opaque = opaque;
+}
+
+static void set_running(struct loop *l, bool running)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->thread = pthread_self();
+    atomic_store(&l->running, running);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+/* A callback before this one may have deleted the source, or lost interest in what was reported. */
+static void dispatch(struct loop_fd *f, uint32_t events)
+{
+    events &= f->events | EPOLLERR | EPOLLHUP;
+    if (!f->dead && f->events && events)
+        f->fn(f->opaque, events);
+}
+
 void loop_run(struct loop *l)
 {
     struct epoll_event ev[32];
-    l->thread = pthread_self();
-    atomic_store(&l->running, true);
+    set_running(l, true);
     while (!atomic_exchange(&l->stop, false)) {
         if (l->idle)
             l->idle(l->idle_opaque);
         int n = epoll_wait(l->epoll, ev, ARRAY_LEN(ev), -1);
         CHECK(n >= 0 || errno == EINTR);
-        for (int i = 0; i < n; i++) {
-            struct loop_fd *f = ev[i].data.ptr;
-            if (!f->dead)
-                f->fn(f->opaque, ev[i].events);
-        }
+        if (l->busy)
+            l->busy(l->busy_opaque);
+        for (int i = 0; i < n; i++)
+            dispatch(ev[i].data.ptr, ev[i].events);
         bury(l);
     }
-    atomic_store(&l->running, false);
-    run_posts(l);
+    set_running(l, false);
+    run_posts(l); /* somebody may wait for them in loop_call */
 }
 
 void loop_stop(struct loop *l)
@@ -179,6 +203,8 @@ struct loop_fd *loop_add_fd(struct loop *l, int fd, uint32_t events, void (*fn)(
         free(f);
         return NULL;
     }
+    if (!events)
+        epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd, NULL);
     return f;
 }
 
@@ -262,18 +288,29 @@ void loop_timer_free(struct loop_timer *t)
     free(t);
 }
 
-int loop_post(struct loop *l, void (*fn)(void *opaque), void *opaque)
+/* only_running: refuse with -ESRCH when the loop does not run. */
+static int post(struct loop *l, void (*fn)(void *opaque), void *opaque, bool only_running)
 {
     struct post *p = malloc(sizeof *p);
     if (!p)
         return -ENOMEM;
-    p->fn = fn;
-    p->opaque = opaque;
+    *p = (struct post){.fn = fn, .opaque = opaque};
     pthread_mutex_lock(&l->mutex);
-    list_append(&l->posts, &p->node);
+    bool refused = only_running && !atomic_load(&l->running);
+    if (!refused)
+        list_append(&l->posts, &p->node);
     pthread_mutex_unlock(&l->mutex);
+    if (refused) {
+        free(p);
+        return -ESRCH;
+    }
     kick(l);
     return 0;
+}
+
+int loop_post(struct loop *l, void (*fn)(void *opaque), void *opaque)
+{
+    return post(l, fn, opaque, false);
 }
 
 struct call {
@@ -302,17 +339,22 @@ bool loop_is_current(const struct loop *l)
 void loop_call(struct loop *l, void (*fn)(void *opaque), void *opaque)
 {
     struct call c = {.fn = fn, .opaque = opaque};
-    if (loop_is_current(l) || !atomic_load(&l->running)) {
+    if (loop_is_current(l)) {
         fn(opaque);
         return;
     }
     pthread_mutex_init(&c.mutex, NULL);
     pthread_cond_init(&c.done_cond, NULL);
-    CHECK(loop_post(l, run_call, &c) == 0);
-    pthread_mutex_lock(&c.mutex);
-    while (!c.done)
-        pthread_cond_wait(&c.done_cond, &c.mutex);
-    pthread_mutex_unlock(&c.mutex);
+    int r = post(l, run_call, &c, true);
+    CHECK(r != -ENOMEM);
+    if (r) {
+        fn(opaque);
+    } else {
+        pthread_mutex_lock(&c.mutex);
+        while (!c.done)
+            pthread_cond_wait(&c.done_cond, &c.mutex);
+        pthread_mutex_unlock(&c.mutex);
+    }
     pthread_cond_destroy(&c.done_cond);
     pthread_mutex_destroy(&c.mutex);
 }

@@ -19,13 +19,16 @@ void loop_free(struct loop *l); /* NULL is fine; fds and timers must be gone */
 void loop_run(struct loop *l);  /* until loop_stop */
 /* fn(opaque) runs on the loop's thread each time before it waits, when it holds no pointer of anybody's: quiescent points. Before loop_run. */
 void loop_on_idle(struct loop *l, void (*fn)(void *opaque), void *opaque);
+/* fn(opaque) runs on the loop's thread each time after it waited, before callbacks: with loop_on_idle, what takes a reader of guest memory
+ * offline while the loop sleeps. Before loop_run. */
+void loop_on_busy(struct loop *l, void (*fn)(void *opaque), void *opaque);
 void loop_stop(struct loop *l); /* any thread, async-signal safe; a stop before run makes run return at once */
 
 /* Call fn(opaque, events) when fd has any of `events` (EPOLLIN, ...; level triggered). The fd stays the caller's. NULL: e. */
 struct loop_fd *loop_add_fd(struct loop *l, int fd, uint32_t events, void (*fn)(void *opaque, uint32_t events),
                             void *opaque, struct err *e);
 void loop_mod_fd(struct loop_fd *f, uint32_t events); /* 0 disables */
-void loop_del_fd(struct loop_fd *f);                  /* NULL is fine; fn is not called again */
+void loop_del_fd(struct loop_fd *f);                  /* before closing the fd; NULL is fine; fn is not called again */
 
 /* A one-shot timer on CLOCK_MONOTONIC. Created disarmed. */
 struct loop_timer *loop_timer_new(struct loop *l, void (*fn)(void *opaque), void *opaque, struct err *e);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "boot/boot.h"
 #include "vm/internal.h"
+#include "x86/msr.h"
 #include "x86/state.h"
 
 static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, struct err *e)
@@ -27,6 +28,19 @@ static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, 
     return r;
 }
 
+/* RESET, and then what firmware would have left: the local APIC on, in virtual wire mode (the PIC reaches LINT0, NMI is LINT1). */
+static void reset_cpu(struct vm *vm, unsigned i, struct x86_state *s)
+{
+    const struct x86_cpuid *cpuid = accel_cpuid(vm->accel, i);
+    x86_state_reset(s, i == 0, i);
+    x86_state_reset_msrs(s, cpuid);
+    s->gpr[X86_RDX] = x86_cpuid_get(cpuid, 1, 0).eax;
+    s->tsc_khz = accel_tsc_khz(vm->accel);
+    s->lapic.regs[X86_LAPIC_SVR] = 0x1ff;
+    s->lapic.regs[X86_LAPIC_LVT_LINT0] = i == 0 ? 0x700 : 0x10700;
+    s->lapic.regs[X86_LAPIC_LVT_LINT1] = 0x400;
+}
+
 int vm_load_kernel(struct vm *vm, struct err *e)
 {
     struct buf cmdline = {0};
@@ -38,8 +52,7 @@ int vm_load_kernel(struct vm *vm, struct err *e)
     if (!r && cmdline.failed)
         r = err_set(e, ENOMEM, "out of memory");
     for (unsigned i = 0; !r && i < vm->cfg.cpus; i++) {
-        x86_state_reset(s, i == 0, i);
-        s->tsc_khz = accel_tsc_khz(vm->accel);
+        reset_cpu(vm, i, s);
         if (i == 0)
             r = load_into(vm, (const char *)cmdline.data, s, e);
         if (!r)
