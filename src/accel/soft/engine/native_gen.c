@@ -141,6 +141,10 @@ static bool collect(struct gen *g)
         if (!ok)
             return false;
     }
+    if (g->p->attr & NATIVE_MEM_WRITE) /* registers are stored before memory is: not both */
+        for (unsigned i = 0; i < g->gprs; i++)
+            if (g->gpr[i].write)
+                return false;
     return true;
 }
 
@@ -171,18 +175,22 @@ static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
     }
 }
 
-static void collect_flags(struct gen *g)
+/* false: it writes flags that are not arithmetic. */
+static bool collect_flags(struct gen *g)
 {
     const ZydisAccessedFlags *f = g->zi.cpu_flags;
-    if (!f)
-        return;
     uint32_t arith = X86_ARITH_FLAGS;
-    g->p->flags_out = (f->modified | f->set_0 | f->set_1 | f->undefined) & arith;
+    if (!f)
+        return true;
+    if ((f->modified | f->set_0 | f->set_1) & ~arith)
+        return false;
+    g->p->flags_out = (f->modified | f->undefined | f->set_0 | f->set_1) & arith;
     if (g->zi.mnemonic == ZYDIS_MNEMONIC_VPTEST || g->zi.mnemonic == ZYDIS_MNEMONIC_VTESTPS || g->zi.mnemonic == ZYDIS_MNEMONIC_VTESTPD)
         g->p->flags_out = arith; /* Zydis 4.0 tables no flags for these */
     /* Vector operations that write flags write all of them; others may leave some or all alone. */
     if (f->tested & arith || (g->p->flags_out && !g->vecs && !(g->p->attr & NATIVE_X87)))
         g->p->attr |= NATIVE_FLAGS_IN;
+    return true;
 }
 
 /* ---- the instruction, rewritten ---- */
@@ -488,9 +496,8 @@ bool native_plan(struct native_plan *p, const struct insn *in, enum cpu_mode mod
         p->attr |= NATIVE_X87;
     if (uses_mxcsr(&g.zi))
         p->attr |= NATIVE_MXCSR;
-    if (!collect(&g) || !rewrite(&g))
+    if (!collect(&g) || !collect_flags(&g) || !rewrite(&g))
         return false;
-    collect_flags(&g);
     if (p->attr & NATIVE_X87)
         emit_x87(&g);
     else
