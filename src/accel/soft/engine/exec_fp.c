@@ -1,8 +1,9 @@
 /*
- * exec_fp: vector and x87 instructions: which family an instruction belongs to, who may execute it, and the plain vector ones.
+ * exec_fp: vector and x87 instructions: which family an instruction belongs to, who may execute it, and the
+ * plain vector ones.
  *
- * Almost every vector instruction runs natively (native.h); what is listed here by name is the rest: state management, and operations whose memory
- * accesses depend on data.
+ * Almost every vector instruction runs natively (native.h); what is listed here by name is the rest: state
+ * management, and operations whose memory accesses depend on data.
  */
 #include <Zydis/Zydis.h>
 #include <string.h>
@@ -80,7 +81,8 @@ struct gate {
     uint16_t feature;
 };
 
-/* Instruction sets by the CPUID feature that announces them. What is not listed does not exist in the engine. */
+/* Instruction sets by the CPUID feature that announces them. What is not listed does not exist in the engine.
+ */
 static const struct gate gates[] = {
     {ZYDIS_ISA_SET_X87, X86_FEATURE(X86_W_1_EDX, 0)},
     {ZYDIS_ISA_SET_FCMOV, X86_FEATURE(X86_W_1_EDX, 15)},
@@ -124,14 +126,16 @@ static bool find_feature(const ZydisDecodedInstruction *zi, uint16_t *feature)
     for (unsigned i = 0; i < sizeof gates / sizeof *gates; i++) {
         if (gates[i].isa_set == zi->meta.isa_set) {
             *feature = gates[i].feature;
-            return true; /* VEX forms of older sets belong to the older set: AVX itself is checked through XCR0 */
+            return true; /* VEX forms of older sets belong to the older set: AVX itself is checked through
+                            XCR0 */
         }
     }
     return false;
 }
 
-/* Alignment that the memory operand must have. Legacy 16-byte operands, but for the instructions that exist to be unaligned (SDM 2A 2.4.4: class 4
- * with exceptions), and the aligned moves of class 1 in any encoding. */
+/* Alignment that the memory operand must have. Legacy 16-byte operands, but for the instructions that exist
+ * to be unaligned (SDM 2A 2.4.4: class 4 with exceptions), and the aligned moves of class 1 in any encoding.
+ */
 static unsigned required_alignment(const ZydisDecodedInstruction *zi, unsigned size)
 {
     if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
@@ -180,12 +184,14 @@ static exec_fn *special(const ZydisDecodedInstruction *zi)
     }
 }
 
-static void scan_operands(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops, bool *xmm, bool *mmx, bool *hidden_mem)
+static void scan_operands(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops, bool *xmm,
+                          bool *mmx, bool *hidden_mem)
 {
     *xmm = *mmx = *hidden_mem = false;
     for (unsigned i = 0; i < zi->operand_count; i++) {
         if (ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
-            *hidden_mem |= ops[i].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN || ops[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB;
+            *hidden_mem |= ops[i].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN ||
+                           ops[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB;
         if (ops[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
             continue;
         ZydisRegisterClass k = ZydisRegisterGetClass(ops[i].reg.value);
@@ -203,9 +209,11 @@ bool exec_fp_setup(struct insn *out, const void *zi_, const void *ops_, enum cpu
     bool vex = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
     (void)mode;
-    if (zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && zi->opcode != 0x9b && (zi->opcode < 0xd8 || zi->opcode > 0xdf))
+    if (zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && zi->opcode != 0x9b &&
+        (zi->opcode < 0xd8 || zi->opcode > 0xdf))
         return false;
-    if ((!vex && zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) || !find_feature(zi, &feature) || zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
+    if ((!vex && zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) || !find_feature(zi, &feature) ||
+        zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
         return false;
     out->sel = feature;
     out->cond = 0;

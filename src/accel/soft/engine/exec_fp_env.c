@@ -1,8 +1,8 @@
 /*
  * exec_fp_env: x87 control: words, environments, whole-state images, initialization.
  *
- * Images: SDM 1 figures 8-9 to 8-12. Which of the four forms is used follows operand size and mode (protected, or real and virtual-8086, whose
- * pointers are linear addresses).
+ * Images: SDM 1 figures 8-9 to 8-12. Which of the four forms is used follows operand size and mode
+ * (protected, or real and virtual-8086, whose pointers are linear addresses).
  */
 #include <string.h>
 #include "accel/soft/engine/fp.h"
@@ -105,7 +105,8 @@ static unsigned encode_env(const struct env *e, uint8_t *p, bool narrow, bool re
     put32(p, 4, 0xffff0000u | e->fsw);
     put32(p, 8, 0xffff0000u | e->ftw);
     put32(p, 12, real ? 0xffff0000u | e->fip : e->fip);
-    put32(p, 16, real ? (e->fip >> 16) << 12 | (e->fop & 0x7ffu) : (uint32_t)(e->fop & 0x7ffu) << 16 | e->fcs);
+    put32(p, 16,
+          real ? (e->fip >> 16) << 12 | (e->fop & 0x7ffu) : (uint32_t)(e->fop & 0x7ffu) << 16 | e->fcs);
     put32(p, 20, real ? 0xffff0000u | e->fdp : e->fdp);
     put32(p, 24, real ? (e->fdp >> 16) << 12 : 0xffff0000u | e->fds);
     return ENV32;
@@ -151,8 +152,14 @@ static void gather_env(const struct cpu *c, struct env *e)
 {
     const struct x86_fpu *f = &c->fpu;
     bool selectors = !cpu_has(c, X86_FEATURE(X86_W_7_EBX, 13));
-    *e = (struct env){.fcw = f->fcw, .fsw = f->fsw, .ftw = fpu_full_tags(f), .fop = f->fop, .fip = (uint32_t)f->fip, .fdp = (uint32_t)f->fdp,
-                      .fcs = selectors ? f->fcs : 0, .fds = selectors ? f->fds : 0};
+    *e = (struct env){.fcw = f->fcw,
+                      .fsw = f->fsw,
+                      .ftw = fpu_full_tags(f),
+                      .fop = f->fop,
+                      .fip = (uint32_t)f->fip,
+                      .fdp = (uint32_t)f->fdp,
+                      .fcs = selectors ? f->fcs : 0,
+                      .fds = selectors ? f->fds : 0};
     if (cpu_real(c)) { /* linear pointers */
         e->fip += (uint32_t)f->fcs << 4;
         e->fdp += (uint32_t)f->fds << 4;
@@ -239,7 +246,7 @@ void exec_fninit(struct cpu *c, const struct insn *in)
 void exec_fnclex(struct cpu *c, const struct insn *in)
 {
     fp_check_x87(c, in);
-    c->fpu.fsw &= (uint16_t)~(FSW_FLAGS | FSW_SF | FSW_ES | FSW_B);
+    c->fpu.fsw &= (uint16_t) ~(FSW_FLAGS | FSW_SF | FSW_ES | FSW_B);
 }
 
 void exec_fwait(struct cpu *c, const struct insn *in)

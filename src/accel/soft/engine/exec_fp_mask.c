@@ -1,6 +1,7 @@
 /*
- * exec_fp_mask: vector memory operations whose accesses depend on data: masked moves and gathers. Element by element, so that an element whose mask bit
- * is clear is never touched and a fault is that of the first element that has one.
+ * exec_fp_mask: vector memory operations whose accesses depend on data: masked moves and gathers. Element by
+ * element, so that an element whose mask bit is clear is never touched and a fault is that of the first
+ * element that has one.
  */
 #include <Zydis/Zydis.h>
 #include <string.h>
@@ -8,8 +9,10 @@
 
 /* ---- MASKMOVQ, MASKMOVDQU ---- */
 
-/* Bytes of reg[0] go to [rDI] where the top bit of the byte in reg[1] is set (SDM 2B). Whether bytes that are not written may fault is left open there: they do. */
-static void store_masked_bytes(struct cpu *c, const struct insn *in, const uint8_t *data, const uint8_t *mask, unsigned n)
+/* Bytes of reg[0] go to [rDI] where the top bit of the byte in reg[1] is set (SDM 2B). Whether bytes that are
+ * not written may fault is left open there: they do. */
+static void store_masked_bytes(struct cpu *c, const struct insn *in, const uint8_t *data, const uint8_t *mask,
+                               unsigned n)
 {
     uint64_t di = c->gpr[X86_RDI];
     uint64_t wrap = mask_size(in->adsize);
@@ -93,8 +96,9 @@ struct gather {
 };
 
 static const struct gather gathers[] = {
-    {ZYDIS_MNEMONIC_VPGATHERDD, 4, 4}, {ZYDIS_MNEMONIC_VPGATHERDQ, 4, 8}, {ZYDIS_MNEMONIC_VPGATHERQD, 8, 4}, {ZYDIS_MNEMONIC_VPGATHERQQ, 8, 8},
-    {ZYDIS_MNEMONIC_VGATHERDPS, 4, 4}, {ZYDIS_MNEMONIC_VGATHERDPD, 4, 8}, {ZYDIS_MNEMONIC_VGATHERQPS, 8, 4}, {ZYDIS_MNEMONIC_VGATHERQPD, 8, 8},
+    {ZYDIS_MNEMONIC_VPGATHERDD, 4, 4}, {ZYDIS_MNEMONIC_VPGATHERDQ, 4, 8}, {ZYDIS_MNEMONIC_VPGATHERQD, 8, 4},
+    {ZYDIS_MNEMONIC_VPGATHERQQ, 8, 8}, {ZYDIS_MNEMONIC_VGATHERDPS, 4, 4}, {ZYDIS_MNEMONIC_VGATHERDPD, 4, 8},
+    {ZYDIS_MNEMONIC_VGATHERQPS, 8, 4}, {ZYDIS_MNEMONIC_VGATHERQPD, 8, 8},
 };
 
 static int64_t index_of(const uint8_t *v, unsigned i, unsigned size)
@@ -109,8 +113,9 @@ static int64_t index_of(const uint8_t *v, unsigned i, unsigned size)
     return d;
 }
 
-/* Elements are gathered from the lowest; what was gathered before a fault is kept, its mask elements cleared, so the instruction can be restarted
- * (SDM 2C VPGATHERDD). Destination, mask and index are distinct registers, else #UD. */
+/* Elements are gathered from the lowest; what was gathered before a fault is kept, its mask elements cleared,
+ * so the instruction can be restarted (SDM 2C VPGATHERDD). Destination, mask and index are distinct
+ * registers, else #UD. */
 static void exec_gather(struct cpu *c, const struct insn *in)
 {
     const struct gather *g = &gathers[in->imm];
@@ -123,7 +128,8 @@ static void exec_gather(struct cpu *c, const struct insn *in)
 
     for (unsigned i = 0; i < count; i++) {
         if (element_on(mask, i, size)) {
-            uint64_t v = cpu_load(c, in->seg, (base + (uint64_t)index_of(index, i, g->index) * in->scale) & wrap, size);
+            uint64_t v = cpu_load(c, in->seg,
+                                  (base + (uint64_t)index_of(index, i, g->index) * in->scale) & wrap, size);
             memcpy(result + i * size, &v, size);
         }
         memset(mask + i * size, 0, size);
@@ -138,7 +144,8 @@ static bool gather_setup(struct insn *out, const ZydisDecodedInstruction *zi)
         if (gathers[i].mnemonic != zi->mnemonic)
             continue;
         out->opsize = zi->raw.vex.L ? 32 : 16; /* a narrow destination is named as less */
-        bool distinct = out->reg[0] != out->reg[1] && out->reg[0] != out->reg[2] && out->reg[1] != out->reg[2];
+        bool distinct =
+            out->reg[0] != out->reg[1] && out->reg[0] != out->reg[2] && out->reg[1] != out->reg[2];
         out->exec = distinct ? exec_gather : exec_ud;
         out->imm = i;
         return true;

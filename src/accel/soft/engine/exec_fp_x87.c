@@ -1,10 +1,13 @@
 /*
- * exec_fp_x87: x87 arithmetic, run natively between an FXRSTOR and an FXSAVE of the guest's registers, and which instruction goes where.
+ * exec_fp_x87: x87 arithmetic, run natively between an FXRSTOR and an FXSAVE of the guest's registers, and
+ * which instruction goes where.
  *
- * Instruction and data pointers are ours, not the host's: every non-control instruction records its address and opcode, and those with a memory operand
- * its address, whether or not an exception follows. FXSAVE, XSAVE and FNSTENV always store them (processors of one vendor store them in
- * FXSAVE only while an exception is pending; the other always does). Where CPUID says that the data pointer is only updated by
- * unmasked exceptions (leaf 7 EBX bit 6), it is; and where it says that FCS and FDS are gone (bit 13), they read as zero.
+ * Instruction and data pointers are ours, not the host's: every non-control instruction records its address
+ * and opcode, and those with a memory operand its address, whether or not an exception follows. FXSAVE, XSAVE
+ * and FNSTENV always store them (processors of one vendor store them in FXSAVE only while an exception is
+ * pending; the other always does). Where CPUID says that the data pointer is only updated by unmasked
+ * exceptions (leaf 7 EBX bit 6), it is; and where it says that FCS and FDS are gone (bit 13), they read as
+ * zero.
  */
 #include <Zydis/Zydis.h>
 #include <string.h>

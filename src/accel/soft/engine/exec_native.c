@@ -1,5 +1,6 @@
 /*
- * exec_native: runs thunks: memory operands through the frame, SIMD exceptions by dry run, results committed last.
+ * exec_native: runs thunks: memory operands through the frame, SIMD exceptions by dry run, results committed
+ * last.
  */
 #include "accel/soft/engine/native.h"
 #include <Zydis/Zydis.h>
@@ -7,7 +8,8 @@
 #include "accel/soft/engine/fp.h"
 #include "base/check.h"
 
-/* What the operation would raise, all masked. Nothing is committed: `stop` matches the mask bits, which are set. */
+/* What the operation would raise, all masked. Nothing is committed: `stop` matches the mask bits, which are
+ * set. */
 static uint32_t dry_run(struct cpu *c, const struct native_thunk *t, struct native_frame *f, uint32_t mxcsr)
 {
     f->mxcsr = (mxcsr & ~(uint32_t)MXCSR_FLAGS) | MXCSR_MASKS;
@@ -16,8 +18,10 @@ static uint32_t dry_run(struct cpu *c, const struct native_thunk *t, struct nati
     return f->mxcsr_out & MXCSR_FLAGS;
 }
 
-/* VCVTPS2PH knows no flush-to-zero: tiny results are those that come out denormal. Runs for real and takes the register back. */
-static bool half_is_tiny(struct cpu *c, const struct insn *in, const struct native_thunk *t, struct native_frame *f)
+/* VCVTPS2PH knows no flush-to-zero: tiny results are those that come out denormal. Runs for real and takes
+ * the register back. */
+static bool half_is_tiny(struct cpu *c, const struct insn *in, const struct native_thunk *t,
+                         struct native_frame *f)
 {
     uint8_t saved[32], *out = f->mem;
     unsigned bytes = t->mem_size;
@@ -39,14 +43,19 @@ static bool half_is_tiny(struct cpu *c, const struct insn *in, const struct nati
     return tiny;
 }
 
-/* The guest wants some exception raised. Unmasked underflow differs from the masked kind: it is reported for tiny results that are exact, too, and
- * flush-to-zero does not apply (SDM 1 11.5.2.5). Tiny results of any kind are found by a run with flush-to-zero.
+/* The guest wants some exception raised. Unmasked underflow differs from the masked kind: it is reported for
+ * tiny results that are exact, too, and flush-to-zero does not apply (SDM 1 11.5.2.5). Tiny results of any
+ * kind are found by a run with flush-to-zero.
  *
- * What is not exact: PE beside an unmasked overflow or underflow tells whether the masked result is inexact, where the processor tells it of the result
- * with unlimited exponent; and DPPS and DPPD, which raise what their first failing step raises, here raise what all steps together would. */
-static void run_unmasked(struct cpu *c, const struct insn *in, const struct native_thunk *t, struct native_frame *f)
+ * What is not exact: PE beside an unmasked overflow or underflow tells whether the masked result is inexact,
+ * where the processor tells it of the result with unlimited exponent; and DPPS and DPPD, which raise what
+ * their first failing step raises, here raise what all steps together would. */
+static void run_unmasked(struct cpu *c, const struct insn *in, const struct native_thunk *t,
+                         struct native_frame *f)
 {
-    enum { PRE = 7 }; /* invalid, denormal, divide by zero: found before computing, then nothing else is (SDM 1 11.5.3) */
+    enum {
+        PRE = 7
+    }; /* invalid, denormal, divide by zero: found before computing, then nothing else is (SDM 1 11.5.3) */
     uint32_t guest = c->fpu.mxcsr, unmasked = ~(guest >> 7) & MXCSR_FLAGS;
     bool underflow = unmasked & MXCSR_UE;
     uint32_t flags = dry_run(c, t, f, underflow ? guest & ~(uint32_t)MXCSR_FTZ : guest);
@@ -60,7 +69,8 @@ static void run_unmasked(struct cpu *c, const struct insn *in, const struct nati
         fp_raise_simd(c, flags);
 }
 
-static void run_thunk(struct cpu *c, const struct insn *in, const struct native_thunk *t, struct native_frame *f)
+static void run_thunk(struct cpu *c, const struct insn *in, const struct native_thunk *t,
+                      struct native_frame *f)
 {
     if (t->attr & NATIVE_MXCSR) {
         uint32_t guest = c->fpu.mxcsr;

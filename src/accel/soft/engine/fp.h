@@ -1,8 +1,9 @@
 /*
- * fp: what the vector and x87 families (exec_fp*.c, xsave.c) share: how exec_fp_setup marks struct insn, availability checks, exceptions.
+ * fp: what the vector and x87 families (exec_fp*.c, xsave.c) share: how exec_fp_setup marks struct insn,
+ * availability checks, exceptions.
  *
- * Marks: insn->sel is the CPUID feature (FP_NO_FEATURE: none), insn->cond is enum fp_mark, insn->imm is the required alignment of a vector's memory operand,
- * or the opcode (FOP) of an x87 instruction.
+ * Marks: insn->sel is the CPUID feature (FP_NO_FEATURE: none), insn->cond is enum fp_mark, insn->imm is the
+ * required alignment of a vector's memory operand, or the opcode (FOP) of an x87 instruction.
  */
 #ifndef ENGINE_FP_H
 #define ENGINE_FP_H
@@ -19,15 +20,32 @@ enum fp_mark {
     FP_MM = 32,      /* alignment is not required while MXCSR.MM is set (AMD's misaligned SSE mode) */
 };
 
-enum { MXCSR_FLAGS = 0x3f, MXCSR_DE = 2, MXCSR_UE = 0x10, MXCSR_DAZ = 0x40, MXCSR_MASKS = 0x1f80, MXCSR_UM = 0x800, MXCSR_FTZ = 0x8000, MXCSR_MM = 0x20000 };
-enum { FSW_FLAGS = 0x3f, FSW_SF = 0x40, FSW_ES = 0x80, FSW_B = 0x8000, FSW_CONDITIONS = 0x4700, FSW_TOP = 0x3800 };
+enum {
+    MXCSR_FLAGS = 0x3f,
+    MXCSR_DE = 2,
+    MXCSR_UE = 0x10,
+    MXCSR_DAZ = 0x40,
+    MXCSR_MASKS = 0x1f80,
+    MXCSR_UM = 0x800,
+    MXCSR_FTZ = 0x8000,
+    MXCSR_MM = 0x20000
+};
+enum {
+    FSW_FLAGS = 0x3f,
+    FSW_SF = 0x40,
+    FSW_ES = 0x80,
+    FSW_B = 0x8000,
+    FSW_CONDITIONS = 0x4700,
+    FSW_TOP = 0x3800
+};
 
 static inline unsigned fpu_top(const struct x86_fpu *f)
 {
     return f->fsw >> 11 & 7;
 }
 
-/* ES and B say whether an unmasked exception is pending: recomputed whenever the control or status word is loaded. */
+/* ES and B say whether an unmasked exception is pending: recomputed whenever the control or status word is
+ * loaded. */
 static inline void fpu_summarize(struct x86_fpu *f)
 {
     bool pending = f->fsw & ~f->fcw & FSW_FLAGS;
@@ -46,8 +64,8 @@ static inline void fp_need_feature(const struct cpu *c, const struct insn *in)
         cpu_ud((struct cpu *)(uintptr_t)c);
 }
 
-/* A waiting instruction meets a pending unmasked x87 exception. With CR0.NE clear a PC would raise IRQ13 through FERR#; that line is not wired on our
- * boards, so #MF is raised either way. */
+/* A waiting instruction meets a pending unmasked x87 exception. With CR0.NE clear a PC would raise IRQ13
+ * through FERR#; that line is not wired on our boards, so #MF is raised either way. */
 static inline void fp_check_pending(struct cpu *c)
 {
     if (c->fpu.fsw & FSW_ES)
@@ -60,7 +78,8 @@ void fp_check_vex(struct cpu *c, const struct insn *in);
 void fp_check_mmx(struct cpu *c, const struct insn *in);
 void fp_check_x87(struct cpu *c, const struct insn *in);
 
-/* SIMD exceptions `flags` occurred, one of them unmasked: record and raise #XM, or #UD where the OS did not ask for it. */
+/* SIMD exceptions `flags` occurred, one of them unmasked: record and raise #XM, or #UD where the OS did not
+ * ask for it. */
 _Noreturn void fp_raise_simd(struct cpu *c, uint32_t flags);
 
 /* Change TOP: st[] is in stack order, the physical registers stay. */
@@ -69,7 +88,8 @@ void fpu_set_top(struct x86_fpu *f, unsigned top);
 /* Enter MMX use: registers take their physical places (TOP = 0), all tagged valid (SDM 1 9.2.2). */
 void fpu_enter_mmx(struct x86_fpu *f);
 
-/* Full tag word (2 bits each, 00 valid, 01 zero, 10 special, 11 empty) from contents and abridged tags, and back. */
+/* Full tag word (2 bits each, 00 valid, 01 zero, 10 special, 11 empty) from contents and abridged tags, and
+ * back. */
 uint16_t fpu_full_tags(const struct x86_fpu *f);
 uint8_t fpu_abridged_tags(uint16_t full);
 void fpu_init(struct x86_fpu *f); /* FNINIT: registers keep their contents */
@@ -77,14 +97,15 @@ void fpu_init(struct x86_fpu *f); /* FNINIT: registers keep their contents */
 /* A native vector instruction, all checks but memory done. exec_native.c */
 void native_vector(struct cpu *c, const struct insn *in);
 
-/* exec_fp_x87.c, exec_fp_env.c, exec_fp_mask.c, exec_fp_misc.c, xsave.c: setup by instruction; false: not theirs. */
+/* exec_fp_x87.c, exec_fp_env.c, exec_fp_mask.c, exec_fp_misc.c, xsave.c: setup by instruction; false: not
+ * theirs. */
 bool fp_x87_setup(struct insn *out, const void *zi);
 bool fp_mask_setup(struct insn *out, const void *zi, const void *ops);
 bool fp_xsave_setup(struct insn *out, const void *zi);
 
 exec_fn exec_sse, exec_vex, exec_mmx, exec_x87;
 exec_fn exec_emms, exec_vzero, exec_ldmxcsr, exec_stmxcsr;
-exec_fn exec_fninit, exec_fnclex, exec_fwait, exec_fnop_free, exec_fnstsw, exec_fnstsw_ax, exec_fnstcw, exec_fldcw, exec_fnstenv, exec_fldenv, exec_fnsave,
-    exec_frstor;
+exec_fn exec_fninit, exec_fnclex, exec_fwait, exec_fnop_free, exec_fnstsw, exec_fnstsw_ax, exec_fnstcw,
+    exec_fldcw, exec_fnstenv, exec_fldenv, exec_fnsave, exec_frstor;
 
 #endif

@@ -99,13 +99,18 @@ static struct native_thunk *find(struct native_area *a, uint32_t hash, const uin
 
 static void write_thunk(struct native_thunk *t, const struct native_plan *p, uint32_t hash)
 {
-    struct native_thunk head = {.hash = hash, .flags_out = p->flags_out, .size = (uint16_t)p->code_size, .attr = p->attr, .mem_size = p->mem_size};
+    struct native_thunk head = {.hash = hash,
+                                .flags_out = p->flags_out,
+                                .size = (uint16_t)p->code_size,
+                                .attr = p->attr,
+                                .mem_size = p->mem_size};
     memcpy(head.key, p->key, sizeof head.key);
     memcpy(t, &head, sizeof head);
     memcpy((uint8_t *)t + NATIVE_ENTRY, p->code, p->code_size);
 }
 
-/* Code was written under another linear address than it will run at: IRET serializes (SDM 3A 8.1.3). Steps over the red zone. */
+/* Code was written under another linear address than it will run at: IRET serializes (SDM 3A 8.1.3). Steps
+ * over the red zone. */
 static void serialize(void)
 {
     unsigned long tmp, rsp;

@@ -1,13 +1,15 @@
 /*
  * native_gen: the thunk generator.
  *
- * A thunk is called as fn(rdi = struct cpu *, rsi = struct native_frame *). Vector and MMX operands keep their register numbers; general-purpose operands
- * that the instruction names move to R8 (ModRM.reg or opcode), R9 (ModRM.rm) and R10 (VEX.vvvv), so that RSP, RDI and RSI can be guest operands;
- * implicit RAX, RCX, RDX stay. The memory operand becomes [rsi]. Encodings: SDM 2A chapter 2. Everything is driven by the decoder's operand table: what
- * is named is loaded (also what is only written, because many writes are partial), what is written is stored.
+ * A thunk is called as fn(rdi = struct cpu *, rsi = struct native_frame *). Vector and MMX operands keep
+ * their register numbers; general-purpose operands that the instruction names move to R8 (ModRM.reg or
+ * opcode), R9 (ModRM.rm) and R10 (VEX.vvvv), so that RSP, RDI and RSI can be guest operands; implicit RAX,
+ * RCX, RDX stay. The memory operand becomes [rsi]. Encodings: SDM 2A chapter 2. Everything is driven by the
+ * decoder's operand table: what is named is loaded (also what is only written, because many writes are
+ * partial), what is written is stored.
  *
- * The rewritten bytes are decoded again in 64-bit mode and must name the same operation on operands of the same sizes; that catches what means
- * something else there (VEX.W outside 64-bit mode, 16-bit operand size).
+ * The rewritten bytes are decoded again in 64-bit mode and must name the same operation on operands of the
+ * same sizes; that catches what means something else there (VEX.W outside 64-bit mode, 16-bit operand size).
  */
 #include "accel/soft/engine/native_gen.h"
 #include <Zydis/Zydis.h>
@@ -114,7 +116,8 @@ static bool add_reg(struct gen *g, const ZydisDecodedOperand *o)
 
 static bool add_mem(struct gen *g, const ZydisDecodedOperand *o)
 {
-    if (o->mem.type != ZYDIS_MEMOP_TYPE_MEM || o->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM || g->memory || o->size / 8 > 64 || o->size == 0)
+    if (o->mem.type != ZYDIS_MEMOP_TYPE_MEM || o->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM || g->memory ||
+        o->size / 8 > 64 || o->size == 0)
         return false;
     g->memory = true;
     g->p->mem_size = (uint8_t)(o->size / 8);
@@ -148,8 +151,8 @@ static bool collect(struct gen *g)
     return true;
 }
 
-/* Does the operation depend on MXCSR? By exception class (SDM 2A 2.4, tables of classes): 2 and 3 raise SIMD exceptions, 11 is F16C; the conversions
- * between MMX and XMM registers have no class. */
+/* Does the operation depend on MXCSR? By exception class (SDM 2A 2.4, tables of classes): 2 and 3 raise SIMD
+ * exceptions, 11 is F16C; the conversions between MMX and XMM registers have no class. */
 static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
 {
     switch (zi->meta.exception_class) {
@@ -185,7 +188,8 @@ static bool collect_flags(struct gen *g)
     if ((f->modified | f->set_0 | f->set_1) & ~arith)
         return false;
     g->p->flags_out = (f->modified | f->undefined | f->set_0 | f->set_1) & arith;
-    if (g->zi.mnemonic == ZYDIS_MNEMONIC_VPTEST || g->zi.mnemonic == ZYDIS_MNEMONIC_VTESTPS || g->zi.mnemonic == ZYDIS_MNEMONIC_VTESTPD)
+    if (g->zi.mnemonic == ZYDIS_MNEMONIC_VPTEST || g->zi.mnemonic == ZYDIS_MNEMONIC_VTESTPS ||
+        g->zi.mnemonic == ZYDIS_MNEMONIC_VTESTPD)
         g->p->flags_out = arith; /* Zydis 4.0 tables no flags for these */
     /* Vector operations that write flags write all of them; others may leave some or all alone. */
     if (f->tested & arith || (g->p->flags_out && !g->vecs && !(g->p->attr & NATIVE_X87)))
@@ -233,7 +237,8 @@ static void put_tail(struct gen *g, unsigned from)
 
 static unsigned after_modrm(const ZydisDecodedInstruction *zi)
 {
-    return zi->raw.modrm.offset + 1u + (zi->attributes & ZYDIS_ATTRIB_HAS_SIB ? 1u : 0u) + zi->raw.disp.size / 8u;
+    return zi->raw.modrm.offset + 1u + (zi->attributes & ZYDIS_ATTRIB_HAS_SIB ? 1u : 0u) +
+           zi->raw.disp.size / 8u;
 }
 
 static void rewrite_vex(struct gen *g, bool drop_w)
@@ -245,7 +250,8 @@ static void rewrite_vex(struct gen *g, bool drop_w)
     if (!g->long_mode) {
         r = b = false;
         last |= 0x40;
-        drop_w |= g->zi.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRI || g->zi.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRM; /* lengths are EAX, EDX */
+        drop_w |= g->zi.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRI ||
+                  g->zi.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRM; /* lengths are EAX, EDX */
     }
     if (drop_w)
         last &= 0x7f;
@@ -263,7 +269,8 @@ static void rewrite_vex(struct gen *g, bool drop_w)
 static bool rewrite_legacy(struct gen *g, bool flip_66)
 {
     const ZydisDecodedInstruction *zi = &g->zi;
-    bool w = g->long_mode && zi->raw.rex.W, r = g->long_mode && zi->raw.rex.R, b = g->long_mode && zi->raw.rex.B;
+    bool w = g->long_mode && zi->raw.rex.W, r = g->long_mode && zi->raw.rex.R,
+         b = g->long_mode && zi->raw.rex.B;
     bool has_modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM;
     bool have_66 = false;
     for (unsigned i = 0; i < zi->raw.prefix_count; i++) {
@@ -318,13 +325,15 @@ static bool same_meaning(const struct gen *g)
     ZydisDecoder d;
     ZydisDecodedInstruction zi;
     ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-    if (g->out_len > 15 || !ZYAN_SUCCESS(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)) ||
+    if (g->out_len > 15 ||
+        !ZYAN_SUCCESS(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)) ||
         !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, g->out, g->out_len, &zi, op)))
         return false;
     if (zi.length != g->out_len || zi.mnemonic != g->zi.mnemonic || zi.operand_count != g->zi.operand_count)
         return false;
     for (unsigned i = 0; i < zi.operand_count; i++) {
-        bool sized = op[i].type != ZYDIS_OPERAND_TYPE_IMMEDIATE && op[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT;
+        bool sized = op[i].type != ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+                     op[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT;
         if (op[i].type != g->op[i].type || (sized && op[i].size != g->op[i].size))
             return false;
     }
@@ -368,7 +377,8 @@ static void emit_gpr(struct native_plan *p, uint8_t opcode, unsigned host, unsig
     emit32(p, offsetof(struct cpu, gpr) + 8 * guest);
 }
 
-/* Load or store a vector register: MOVUPS keeps the upper half of the YMM register in memory as it is, VMOVDQU moves all of it. */
+/* Load or store a vector register: MOVUPS keeps the upper half of the YMM register in memory as it is,
+ * VMOVDQU moves all of it. */
 static void emit_vec(const struct gen *g, const struct vec_use *v, bool store)
 {
     struct native_plan *p = g->p;
@@ -478,19 +488,24 @@ static void emit_vector(struct gen *g)
 
 bool native_plan(struct native_plan *p, const struct insn *in, enum cpu_mode mode)
 {
-    static const struct { ZydisMachineMode machine; ZydisStackWidth stack; } how[] = {
+    static const struct {
+        ZydisMachineMode machine;
+        ZydisStackWidth stack;
+    } how[] = {
         [MODE_16] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
         [MODE_32] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
         [MODE_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
     };
-    struct gen g = {.p = p, .bytes = in->bytes, .long_mode = mode == MODE_64, .slot = {NO_GPR, NO_GPR, NO_GPR}};
+    struct gen g = {
+        .p = p, .bytes = in->bytes, .long_mode = mode == MODE_64, .slot = {NO_GPR, NO_GPR, NO_GPR}};
     ZydisDecoder d;
     memset(p, 0, sizeof *p);
     if (!ZYAN_SUCCESS(ZydisDecoderInit(&d, how[mode].machine, how[mode].stack)) ||
         !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, in->bytes, in->len, &g.zi, g.op)))
         return false;
     g.vex = g.zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
-    if ((!g.vex && g.zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) || g.zi.attributes & (ZYDIS_ATTRIB_HAS_LOCK | ZYDIS_ATTRIB_IS_PRIVILEGED))
+    if ((!g.vex && g.zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) ||
+        g.zi.attributes & (ZYDIS_ATTRIB_HAS_LOCK | ZYDIS_ATTRIB_IS_PRIVILEGED))
         return false;
     if (g.zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && g.zi.opcode >= 0xd8 && g.zi.opcode <= 0xdf)
         p->attr |= NATIVE_X87;

@@ -15,7 +15,8 @@ struct native_plan {
     uint8_t code[NATIVE_SLOT - NATIVE_ENTRY];
 };
 
-/* Plan the thunk of `in` as decoded in `mode`. false: the instruction does not fit (stack, branch, LOCK, privileged, high byte registers, EVEX). */
+/* Plan the thunk of `in` as decoded in `mode`. false: the instruction does not fit (stack, branch, LOCK,
+ * privileged, high byte registers, EVEX). */
 bool native_plan(struct native_plan *p, const struct insn *in, enum cpu_mode mode);
 
 #endif

@@ -1,8 +1,10 @@
 /*
  * xsave: FXSAVE, FXRSTOR and the XSAVE family over XCR0 = x87 | SSE | AVX (SDM 1 10.5 and chapter 13).
  *
- * A component is in use when its contents differ from its initial ones (MXCSR counts for SSE except to XSAVE, which stores it anyway). The modified optimization of XSAVEOPT and
- * XSAVES is not made: storing what need not be stored is always legal. No supervisor components exist, so IA32_XSS is 0 and XSAVES stores what XSAVEC does.
+ * A component is in use when its contents differ from its initial ones (MXCSR counts for SSE except to XSAVE,
+ * which stores it anyway). The modified optimization of XSAVEOPT and XSAVES is not made: storing what need
+ * not be stored is always legal. No supervisor components exist, so IA32_XSS is 0 and XSAVES stores what
+ * XSAVEC does.
  */
 #include <Zydis/Zydis.h>
 #include <string.h>
@@ -157,7 +159,8 @@ static uint64_t in_use(const struct cpu *c, bool mxcsr)
 {
     const struct x86_fpu *f = &c->fpu;
     uint64_t use = 0;
-    if (f->fcw != 0x37f || f->fsw || f->ftw || f->fop || f->fip || f->fdp || f->fcs || f->fds || any(f->st, sizeof f->st))
+    if (f->fcw != 0x37f || f->fsw || f->ftw || f->fop || f->fip || f->fdp || f->fcs || f->fds ||
+        any(f->st, sizeof f->st))
         use |= XCR0_X87;
     if (mxcsr && f->mxcsr != MXCSR_DEFAULT)
         use |= XCR0_SSE;
@@ -193,7 +196,8 @@ static unsigned pieces_of(const struct cpu *c, uint64_t which, bool mxcsr, struc
 }
 
 /* Store components `which`, and header[0..header_bytes). Everything is checked before anything is stored. */
-static void store_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64_t which, bool mxcsr, const uint64_t header[2], unsigned header_bytes)
+static void store_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64_t which, bool mxcsr,
+                       const uint64_t header[2], unsigned header_bytes)
 {
     uint8_t a[AREA_SIZE];
     struct piece p[6];
@@ -220,7 +224,8 @@ static void exec_xsave(struct cpu *c, const struct insn *in)
     store_area(c, in, ea, opt ? rfbm & use : rfbm, rfbm & (XCR0_SSE | XCR0_AVX), header, 8);
 }
 
-/* XSAVEC and XSAVES: the compacted form, where MXCSR is part of SSE. AVX is the only component beyond the header, so its place is the same. */
+/* XSAVEC and XSAVES: the compacted form, where MXCSR is part of SSE. AVX is the only component beyond the
+ * header, so its place is the same. */
 static void exec_xsavec(struct cpu *c, const struct insn *in)
 {
     uint64_t rfbm = check_xsave(c, in);
@@ -231,7 +236,8 @@ static void exec_xsavec(struct cpu *c, const struct insn *in)
     store_area(c, in, ea, stored, stored & XCR0_SSE, header, 16);
 }
 
-static void load_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64_t which, bool mxcsr, uint8_t *a)
+static void load_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64_t which, bool mxcsr,
+                      uint8_t *a)
 {
     struct piece p[6];
     unsigned n = pieces_of(c, which, mxcsr, p);
@@ -249,11 +255,13 @@ static void check_header(struct cpu *c, const uint64_t h[8], bool supervisor)
         return;
     }
     uint64_t known = c->xcr0 | (supervisor ? c->xss : 0);
-    if (!cpu_has(c, X86_FEATURE(X86_W_D_1_EAX, 1)) || h[1] & ~(known | COMPACT) || h[0] & ~h[1] || any(h + 2, HEADER_SIZE - 16))
+    if (!cpu_has(c, X86_FEATURE(X86_W_D_1_EAX, 1)) || h[1] & ~(known | COMPACT) || h[0] & ~h[1] ||
+        any(h + 2, HEADER_SIZE - 16))
         cpu_gp(c, 0);
 }
 
-static void restore_components(struct cpu *c, const struct insn *in, uint64_t rfbm, uint64_t present, const uint8_t *a)
+static void restore_components(struct cpu *c, const struct insn *in, uint64_t rfbm, uint64_t present,
+                               const uint8_t *a)
 {
     static const uint8_t zero[256];
     if (rfbm & XCR0_X87) {

@@ -1,8 +1,10 @@
 /*
- * fp_lab: one vector or x87 instruction on the host CPU and in the engine, from the same random state, and the difference.
+ * fp_lab: one vector or x87 instruction on the host CPU and in the engine, from the same random state, and
+ * the difference.
  *
- * The guest sees the same linear addresses as the host: code at LAB_CODE, two data pages at LAB_DATA between absent ones. Operands are aimed at aligned
- * places, unaligned ones, the border of the two pages, and into the absent pages.
+ * The guest sees the same linear addresses as the host: code at LAB_CODE, two data pages at LAB_DATA between
+ * absent ones. Operands are aimed at aligned places, unaligned ones, the border of the two pages, and into
+ * the absent pages.
  */
 #ifndef SOFT_TEST_FP_LAB_H
 #define SOFT_TEST_FP_LAB_H
@@ -19,7 +21,7 @@ enum { LAB_BYTES = 8192, LAB_RAM_DATA = 0x200000, LAB_RAM_CODE = 0x210000, LAB_P
 
 struct lab {
     struct harness *h;
-    uint8_t *data, *code;      /* the host's pages */
+    uint8_t *data, *code; /* the host's pages */
     ZydisDecoder decoder;
     bool compat;               /* 32-bit code */
     unsigned unmasked_percent; /* cases with some SIMD or x87 exception unmasked */
@@ -40,18 +42,43 @@ static inline uint64_t lab_random(struct lab *l)
 
 /* ---- operands ---- */
 
-static const uint32_t lab_f32[] = {0,          0x80000000, 1,          0x80000001, 0x7fffff,   0x800000,   0x800001,   0x80800000,
-                                   0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc00001, 0x7f7fffff,
-                                   0xff7fffff, 0x3f800001, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000, 0x33800000, 0x34000000,
-                                   0x00400000, 0x1f800000, 0x20000000, 0x7f000000, 0x3effffff, 0x3f000000, 0x40200000, 0x38800000};
-static const uint64_t lab_f64[] = {0, 1ull << 63, 1, 0x8000000000000001, 0xfffffffffffff, 0x10000000000000, 0x10000000000001, 0x3ff0000000000000,
-                                   0xbff0000000000000, 0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000, 0x7ff0000000000001,
-                                   0x7fefffffffffffff, 0x41dfffffffc00000, 0x41e0000000000000, 0xc1e0000000000000, 0x43e0000000000000,
-                                   0x3cb0000000000000, 0x380fffffffffffff, 0x3810000000000000, 0x36a0000000000000, 0x369fffffffffffff,
-                                   0x47efffffefffffff, 0x47f0000000000000, 0x3fe0000000000000, 0x4004000000000000, 0x1ff0000000000000};
+static const uint32_t lab_f32[] = {
+    0,          0x80000000, 1,          0x80000001, 0x7fffff,   0x800000,   0x800001,   0x80800000,
+    0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc00001, 0x7f7fffff,
+    0xff7fffff, 0x3f800001, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000, 0x33800000, 0x34000000,
+    0x00400000, 0x1f800000, 0x20000000, 0x7f000000, 0x3effffff, 0x3f000000, 0x40200000, 0x38800000};
+static const uint64_t lab_f64[] = {0,
+                                   1ull << 63,
+                                   1,
+                                   0x8000000000000001,
+                                   0xfffffffffffff,
+                                   0x10000000000000,
+                                   0x10000000000001,
+                                   0x3ff0000000000000,
+                                   0xbff0000000000000,
+                                   0x7ff0000000000000,
+                                   0xfff0000000000000,
+                                   0x7ff8000000000000,
+                                   0x7ff0000000000001,
+                                   0x7fefffffffffffff,
+                                   0x41dfffffffc00000,
+                                   0x41e0000000000000,
+                                   0xc1e0000000000000,
+                                   0x43e0000000000000,
+                                   0x3cb0000000000000,
+                                   0x380fffffffffffff,
+                                   0x3810000000000000,
+                                   0x36a0000000000000,
+                                   0x369fffffffffffff,
+                                   0x47efffffefffffff,
+                                   0x47f0000000000000,
+                                   0x3fe0000000000000,
+                                   0x4004000000000000,
+                                   0x1ff0000000000000};
 #define LAB_PICK(l, table) (table)[lab_random(l) % (sizeof(table) / sizeof *(table))]
 
-/* Eight bytes of one of: anything, special floats, special doubles, small integers, moderate floats, moderate doubles. */
+/* Eight bytes of one of: anything, special floats, special doubles, small integers, moderate floats, moderate
+ * doubles. */
 static inline uint64_t lab_operand(struct lab *l, unsigned kind)
 {
     uint64_t r = lab_random(l);
@@ -166,14 +193,15 @@ static inline void lab_to_engine(struct lab *l, const struct host_state *s)
     c->fpu.ftw = s->ftw;
 }
 
-#define LAB_DIFFER(...)                 \
-    do {                                \
-        bad = true;                     \
-        if (tell)                       \
-            printf("    " __VA_ARGS__); \
+#define LAB_DIFFER(...)                                                                                      \
+    do {                                                                                                     \
+        bad = true;                                                                                          \
+        if (tell)                                                                                            \
+            printf("    " __VA_ARGS__);                                                                      \
     } while (0)
 
-static inline bool lab_compare(struct lab *l, const struct host_state *in, const struct host_state *host_out, int vector, const uint8_t *host_data, bool tell)
+static inline bool lab_compare(struct lab *l, const struct host_state *in, const struct host_state *host_out,
+                               int vector, const uint8_t *host_data, bool tell)
 {
     const struct cpu *c = h_cpu(l->h);
     const uint8_t *data = l->h->ram + LAB_RAM_DATA;
@@ -183,21 +211,25 @@ static inline bool lab_compare(struct lab *l, const struct host_state *in, const
         LAB_DIFFER("vector: host %d engine %d\n", want, vector);
     for (unsigned i = 0; i < (l->compat ? 8u : 16u); i++)
         if (host_out->gpr[i] != c->gpr[i])
-            LAB_DIFFER("gpr %u: host %016lx engine %016lx was %016lx\n", i, host_out->gpr[i], c->gpr[i], in->gpr[i]);
+            LAB_DIFFER("gpr %u: host %016lx engine %016lx was %016lx\n", i, host_out->gpr[i], c->gpr[i],
+                       in->gpr[i]);
     if ((host_out->rflags ^ c->rflags) & X86_ARITH_FLAGS)
-        LAB_DIFFER("flags: host %lx engine %lx was %lx\n", host_out->rflags & X86_ARITH_FLAGS, c->rflags & X86_ARITH_FLAGS, in->rflags);
+        LAB_DIFFER("flags: host %lx engine %lx was %lx\n", host_out->rflags & X86_ARITH_FLAGS,
+                   c->rflags & X86_ARITH_FLAGS, in->rflags);
     for (unsigned i = 0; i < 16; i++) {
         uint64_t a[4], b[4];
         memcpy(a, host_out->ymm[i], 32);
         memcpy(b, c->fpu.ymm[i], 32);
         if (memcmp(a, b, 32))
-            LAB_DIFFER("ymm %u: host %016lx%016lx:%016lx%016lx engine %016lx%016lx:%016lx%016lx\n", i, a[3], a[2], a[1], a[0], b[3], b[2], b[1], b[0]);
+            LAB_DIFFER("ymm %u: host %016lx%016lx:%016lx%016lx engine %016lx%016lx:%016lx%016lx\n", i, a[3],
+                       a[2], a[1], a[0], b[3], b[2], b[1], b[0]);
     }
     if (host_out->mxcsr != c->fpu.mxcsr)
         LAB_DIFFER("mxcsr: host %x engine %x was %x\n", host_out->mxcsr, c->fpu.mxcsr, in->mxcsr);
     if (host_out->fcw != c->fpu.fcw || host_out->fsw != c->fpu.fsw || host_out->ftw != c->fpu.ftw)
-        LAB_DIFFER("fcw, fsw, ftw: host %x %x %x engine %x %x %x was %x %x %x\n", host_out->fcw, host_out->fsw, host_out->ftw, c->fpu.fcw, c->fpu.fsw,
-                   c->fpu.ftw, in->fcw, in->fsw, in->ftw);
+        LAB_DIFFER("fcw, fsw, ftw: host %x %x %x engine %x %x %x was %x %x %x\n", host_out->fcw,
+                   host_out->fsw, host_out->ftw, c->fpu.fcw, c->fpu.fsw, c->fpu.ftw, in->fcw, in->fsw,
+                   in->ftw);
     for (unsigned i = 0; i < 8; i++)
         if (memcmp(host_out->st[i], c->fpu.st[i], 10))
             LAB_DIFFER("st %u differs\n", i);
@@ -234,7 +266,8 @@ static inline uint64_t lab_place(struct lab *l, unsigned size)
     }
 }
 
-static inline void lab_aim_gather(struct lab *l, struct host_state *s, const ZydisDecodedOperand *o, bool wide)
+static inline void lab_aim_gather(struct lab *l, struct host_state *s, const ZydisDecodedOperand *o,
+                                  bool wide)
 {
     uint8_t *index = s->ymm[ZydisRegisterGetId(o->mem.index)];
     for (unsigned i = 0; i < (wide ? 4u : 8u); i++) {
@@ -248,29 +281,34 @@ static inline void lab_aim_gather(struct lab *l, struct host_state *s, const Zyd
 
 static inline bool lab_wide_index(ZydisMnemonic m)
 {
-    return m == ZYDIS_MNEMONIC_VPGATHERQD || m == ZYDIS_MNEMONIC_VPGATHERQQ || m == ZYDIS_MNEMONIC_VGATHERQPS || m == ZYDIS_MNEMONIC_VGATHERQPD;
+    return m == ZYDIS_MNEMONIC_VPGATHERQD || m == ZYDIS_MNEMONIC_VPGATHERQQ ||
+           m == ZYDIS_MNEMONIC_VGATHERQPS || m == ZYDIS_MNEMONIC_VGATHERQPD;
 }
 
 /* Point the memory operand, if any, somewhere. false: its address cannot be chosen. */
-static inline bool lab_aim(struct lab *l, struct host_state *s, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
+static inline bool lab_aim(struct lab *l, struct host_state *s, const ZydisDecodedInstruction *zi,
+                           const ZydisDecodedOperand *op)
 {
     for (unsigned i = 0; i < zi->operand_count; i++) {
         if (op[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
             continue;
         bool vsib = op[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB;
-        if (ZydisRegisterGetId(op[i].mem.base) < 0 || op[i].mem.base == ZYDIS_REGISTER_RIP || op[i].mem.base == ZYDIS_REGISTER_EIP ||
-            (op[i].mem.index != ZYDIS_REGISTER_NONE && !vsib))
+        if (ZydisRegisterGetId(op[i].mem.base) < 0 || op[i].mem.base == ZYDIS_REGISTER_RIP ||
+            op[i].mem.base == ZYDIS_REGISTER_EIP || (op[i].mem.index != ZYDIS_REGISTER_NONE && !vsib))
             return false;
         if (vsib)
             lab_aim_gather(l, s, &op[i], lab_wide_index(zi->mnemonic));
         else
-            s->gpr[ZydisRegisterGetId(op[i].mem.base)] = lab_place(l, op[i].size / 8) - (uint64_t)op[i].mem.disp.value;
+            s->gpr[ZydisRegisterGetId(op[i].mem.base)] =
+                lab_place(l, op[i].size / 8) - (uint64_t)op[i].mem.disp.value;
     }
     return true;
 }
 
-/* Known, documented differences of processors among each other, or of ours from all (exec_native.c): adjust what the host said. */
-static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *zi, const struct host_state *in, struct host_state *out, int vector)
+/* Known, documented differences of processors among each other, or of ours from all (exec_native.c): adjust
+ * what the host said. */
+static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *zi,
+                                 const struct host_state *in, struct host_state *out, int vector)
 {
     const struct cpu *c = h_cpu(l->h);
     switch (zi->mnemonic) {
@@ -287,16 +325,20 @@ static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *z
     default:
         break;
     }
-    if (zi->meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER && vector == X86_PF_VEC) /* progress before the fault; order among faults */
+    if (zi->meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER &&
+        vector == X86_PF_VEC) /* progress before the fault; order among faults */
         return out->trap == X86_PF_VEC || out->rip == in->rip;
-    if (in->mxcsr & 0x20000 && out->trap == 1 && vector == X86_PF_VEC) /* misaligned mode reads no more than it uses */
+    if (in->mxcsr & 0x20000 && out->trap == 1 &&
+        vector == X86_PF_VEC) /* misaligned mode reads no more than it uses */
         return true;
-    if (out->trap == X86_XM && vector == X86_XM && c->fpu.mxcsr & 0x18) /* PE beside unmasked overflow, underflow */
+    if (out->trap == X86_XM && vector == X86_XM &&
+        c->fpu.mxcsr & 0x18) /* PE beside unmasked overflow, underflow */
         out->mxcsr |= c->fpu.mxcsr & 0x20;
     return false;
 }
 
-static inline void lab_tell(struct lab *l, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op, const uint8_t *bytes)
+static inline void lab_tell(struct lab *l, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op,
+                            const uint8_t *bytes)
 {
     char text[128];
     ZydisFormatter f;
@@ -309,9 +351,11 @@ static inline void lab_tell(struct lab *l, const ZydisDecodedInstruction *zi, co
 }
 
 /* Decode, and refuse what the bytes were not meant to be (`least` bytes at least). */
-static inline bool lab_decode(struct lab *l, const uint8_t *bytes, unsigned least, ZydisDecodedInstruction *zi, ZydisDecodedOperand *op)
+static inline bool lab_decode(struct lab *l, const uint8_t *bytes, unsigned least,
+                              ZydisDecodedInstruction *zi, ZydisDecodedOperand *op)
 {
-    return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&l->decoder, bytes, 15, zi, op)) && zi->length >= least && zi->meta.isa_ext != ZYDIS_ISA_EXT_BASE;
+    return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&l->decoder, bytes, 15, zi, op)) && zi->length >= least &&
+           zi->meta.isa_ext != ZYDIS_ISA_EXT_BASE;
 }
 
 /* One random case of an instruction. `bytes` has 15. */
@@ -335,7 +379,8 @@ static inline enum lab_verdict lab_case(struct lab *l, const uint8_t *bytes, uns
         lab_fill80(l, before + i);
     if (!lab_aim(l, &in, &zi, op))
         return LAB_SKIPPED;
-    if (zi.meta.category == ZYDIS_CATEGORY_XSAVE || zi.meta.category == ZYDIS_CATEGORY_XSAVEOPT) { /* the host may have more components */
+    if (zi.meta.category == ZYDIS_CATEGORY_XSAVE ||
+        zi.meta.category == ZYDIS_CATEGORY_XSAVEOPT) { /* the host may have more components */
         in.gpr[X86_RAX] &= 7;
         in.gpr[X86_RDX] &= 0xffffffff00000000ull;
     }
@@ -375,17 +420,21 @@ static inline struct lab *lab_new(bool compat, unsigned unmasked_percent)
     l->compat = compat;
     l->unmasked_percent = unmasked_percent;
     l->seed = 88172645463325252ull;
-    ZydisDecoderInit(&l->decoder, compat ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LONG_64, compat ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
-    uint8_t *at = mmap((void *)(LAB_DATA - 4096), LAB_BYTES + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    ZydisDecoderInit(&l->decoder, compat ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LONG_64,
+                     compat ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+    uint8_t *at = mmap((void *)(LAB_DATA - 4096), LAB_BYTES + 8192, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     l->data = at + 4096;
     mprotect(l->data, LAB_BYTES, PROT_READ | PROT_WRITE);
-    l->code = mmap((void *)LAB_CODE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    l->code = mmap((void *)LAB_CODE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     host_init();
 
     l->h = h_new(1);
     lab_pointers_as_on_host(l->h);
     l->base = h_long_mode(l->h, LAB_CODE, 3);
-    h_put64(l->h, H_TABLES + 0x2000 + 8 * (LAB_DATA >> 21), LAB_PT | 7); /* the 2 MiB that hold data and code, in 4 KiB pages */
+    h_put64(l->h, H_TABLES + 0x2000 + 8 * (LAB_DATA >> 21),
+            LAB_PT | 7); /* the 2 MiB that hold data and code, in 4 KiB pages */
     h_put64(l->h, LAB_PT + 8 * (LAB_DATA >> 12 & 511), LAB_RAM_DATA | 7);
     h_put64(l->h, LAB_PT + 8 * ((LAB_DATA >> 12 & 511) + 1), (LAB_RAM_DATA + 4096) | 7);
     h_put64(l->h, LAB_PT + 8 * (LAB_CODE >> 12 & 511), LAB_RAM_CODE | 7);

@@ -1,8 +1,9 @@
 /*
  * host_run: run one instruction on the host CPU from a given register state and see what it leaves.
  *
- * A signal handler replaces the interrupted context by the wanted one (general registers, flags with TF, and the whole XSAVE image), the instruction
- * runs, and the trap or fault that follows hands the context back. x87, SSE and AVX state are exact both ways.
+ * A signal handler replaces the interrupted context by the wanted one (general registers, flags with TF, and
+ * the whole XSAVE image), the instruction runs, and the trap or fault that follows hands the context back.
+ * x87, SSE and AVX state are exact both ways.
  */
 #ifndef SOFT_TEST_HOST_RUN_H
 #define SOFT_TEST_HOST_RUN_H
@@ -20,12 +21,19 @@ struct host_state {
     uint32_t mxcsr;
     uint16_t fcw, fsw;
     uint8_t ftw;
-    int trap;      /* out: vector; 1 (debug trap) means that it completed */
+    int trap; /* out: vector; 1 (debug trap) means that it completed */
     uint64_t cr2;
 };
 
 enum { HOST_CS64 = 0x33, HOST_CS32 = 0x23, HOST_FRAME = 8192 };
-enum { HOST_FX_MXCSR = 24, HOST_FX_ST = 32, HOST_FX_XMM = 160, HOST_SW_SIZE = 480, HOST_XSTATE = 512, HOST_AVX = 576 };
+enum {
+    HOST_FX_MXCSR = 24,
+    HOST_FX_ST = 32,
+    HOST_FX_XMM = 160,
+    HOST_SW_SIZE = 480,
+    HOST_XSTATE = 512,
+    HOST_AVX = 576
+};
 
 static struct {
     const struct host_state *in;

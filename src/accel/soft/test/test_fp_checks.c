@@ -14,8 +14,8 @@ struct check {
     int plain, em, ts, ts_mp, no_osfxsr, no_osxsave, no_avx, pending;
 };
 
-/* SDM 3A table 2-1 and 13.1.1, SDM 2A 2.4. Columns: as is; CR0.EM; CR0.TS; CR0.TS and MP; CR4.OSFXSR clear; CR4.OSXSAVE clear; XCR0 without AVX; x87
- * exception pending. */
+/* SDM 3A table 2-1 and 13.1.1, SDM 2A 2.4. Columns: as is; CR0.EM; CR0.TS; CR0.TS and MP; CR4.OSFXSR clear;
+ * CR4.OSXSAVE clear; XCR0 without AVX; x87 exception pending. */
 static const struct check checks[] = {
     {"addps", "\x0f\x58\xc1", OK, X86_UD, X86_NM, X86_NM, X86_UD, OK, OK, OK},
     {"paddb mmx", "\x0f\xfc\xc1", OK, X86_UD, X86_NM, X86_NM, OK, OK, OK, X86_MF},
@@ -122,7 +122,8 @@ static void a_feature_that_cpuid_denies_is_undefined(void **state)
     struct harness *h = h_new(1);
     const struct change none = {0, 0, 7, false};
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint32_t *word = &h_cpu(h)->priv->features.w[cases[i].feature >> 5], bit = 1u << (cases[i].feature & 31);
+        uint32_t *word = &h_cpu(h)->priv->features.w[cases[i].feature >> 5],
+                 bit = 1u << (cases[i].feature & 31);
         if (!(*word & bit))
             continue;
         assert_int_equal(step_with(h, cases[i].code, &none), OK);
@@ -152,25 +153,26 @@ static void legacy_operands_must_be_aligned_and_vex_ones_need_not(void **state)
         const char *code;
         int at_1, at_8, at_16;
     } cases[] = {
-        {"\x0f\x28\x03", X86_GP, X86_GP, OK},             /* movaps */
-        {"\x0f\x58\x03", X86_GP, X86_GP, OK},             /* addps */
-        {"\x0f\x10\x03", OK, OK, OK},                     /* movups */
-        {"\x66\x0f\x3a\x63\x03\x01", OK, OK, OK},         /* pcmpistri */
-        {"\xf3\x0f\x58\x03", OK, OK, OK},                 /* addss */
-        {"\x0f\x2b\x03", X86_GP, X86_GP, OK},             /* movntps */
-        {"\xc5\xf8\x28\x03", X86_GP, X86_GP, OK},         /* vmovaps xmm */
-        {"\xc5\xfc\x28\x03", X86_GP, X86_GP, X86_GP},     /* vmovaps ymm: 32 */
-        {"\xc5\xfc\x58\x03", OK, OK, OK},                 /* vaddps ymm */
-        {"\x0f\xfc\x03", OK, OK, OK},                     /* paddb mmx */
-        {"\x0f\xae\x03", X86_GP, X86_GP, OK},             /* fxsave */
-        {"\x0f\xae\x23", X86_GP, X86_GP, X86_GP},         /* xsave: 64 */
-        {"\xdb\x2b", OK, OK, OK},                         /* fld tbyte */
+        {"\x0f\x28\x03", X86_GP, X86_GP, OK},         /* movaps */
+        {"\x0f\x58\x03", X86_GP, X86_GP, OK},         /* addps */
+        {"\x0f\x10\x03", OK, OK, OK},                 /* movups */
+        {"\x66\x0f\x3a\x63\x03\x01", OK, OK, OK},     /* pcmpistri */
+        {"\xf3\x0f\x58\x03", OK, OK, OK},             /* addss */
+        {"\x0f\x2b\x03", X86_GP, X86_GP, OK},         /* movntps */
+        {"\xc5\xf8\x28\x03", X86_GP, X86_GP, OK},     /* vmovaps xmm */
+        {"\xc5\xfc\x28\x03", X86_GP, X86_GP, X86_GP}, /* vmovaps ymm: 32 */
+        {"\xc5\xfc\x58\x03", OK, OK, OK},             /* vaddps ymm */
+        {"\x0f\xfc\x03", OK, OK, OK},                 /* paddb mmx */
+        {"\x0f\xae\x03", X86_GP, X86_GP, OK},         /* fxsave */
+        {"\x0f\xae\x23", X86_GP, X86_GP, X86_GP},     /* xsave: 64 */
+        {"\xdb\x2b", OK, OK, OK},                     /* fld tbyte */
     };
     (void)state;
     struct harness *h = h_new(1);
     memset(h->ram + DATA, 0, 8192);
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if (step_at(h, cases[i].code, DATA + 1) != cases[i].at_1 || step_at(h, cases[i].code, DATA + 8) != cases[i].at_8 ||
+        if (step_at(h, cases[i].code, DATA + 1) != cases[i].at_1 ||
+            step_at(h, cases[i].code, DATA + 8) != cases[i].at_8 ||
             step_at(h, cases[i].code, DATA + 16) != cases[i].at_16)
             fail_msg("case %u", i);
     }

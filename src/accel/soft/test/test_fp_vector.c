@@ -29,7 +29,8 @@ static bool names_vector(const ZydisDecodedInstruction *zi, const ZydisDecodedOp
     return false;
 }
 
-/* Is this encoding one that the lab should try? Features that the guest does not have raise #UD there and must not be compared. */
+/* Is this encoding one that the lab should try? Features that the guest does not have raise #UD there and
+ * must not be compared. */
 static bool wanted(struct lab *l, const uint8_t *b, unsigned least)
 {
     ZydisDecodedInstruction zi;
@@ -128,7 +129,8 @@ static void check(bool compat, unsigned unmasked, bool vex)
     if (seed)
         l->seed ^= strtoull(seed, NULL, 0) << 20;
     every_form(l, vex, more ? (unsigned)atoi(more) : 1);
-    printf("%u cases, %u differences, %u forms not implemented, %u bytes of thunks\n", l->cases, l->failures, l->unknown, h_cpu(l->h)->native->used);
+    printf("%u cases, %u differences, %u forms not implemented, %u bytes of thunks\n", l->cases, l->failures,
+           l->unknown, h_cpu(l->h)->native->used);
     assert_true(l->cases > 1000);
     assert_int_equal(l->failures, 0);
     assert_int_equal(l->unknown, 0);

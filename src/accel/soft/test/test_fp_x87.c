@@ -1,4 +1,5 @@
-/* x87: every opcode with random operands against the host, environments and pointers, what happens to pending exceptions. */
+/* x87: every opcode with random operands against the host, environments and pointers, what happens to pending
+ * exceptions. */
 #include "fp_lab.h"
 
 static void every_opcode(bool compat, unsigned unmasked, unsigned times)
@@ -71,7 +72,10 @@ static void place(struct lab *l, const char *code, unsigned n)
 
 static void run_host(struct lab *l)
 {
-    __asm__ volatile("fninit\n\tcall *%2\n\tfninit" : : "b"(l->data), "S"(l->data + 1024), "r"(l->code) : "memory", "rax", "cc");
+    __asm__ volatile("fninit\n\tcall *%2\n\tfninit"
+                     :
+                     : "b"(l->data), "S"(l->data + 1024), "r"(l->code)
+                     : "memory", "rax", "cc");
 }
 
 static void run_engine(struct lab *l, unsigned n)
@@ -94,7 +98,8 @@ static void check_sequence(struct lab *l, const char *code, unsigned n)
     run_engine(l, n);
     for (unsigned i = 0; i < LAB_BYTES; i++)
         if (l->data[i] != l->h->ram[LAB_RAM_DATA + i])
-            fail_msg("image byte %u: host %02x engine %02x", i - 1024, l->data[i], l->h->ram[LAB_RAM_DATA + i]);
+            fail_msg("image byte %u: host %02x engine %02x", i - 1024, l->data[i],
+                     l->h->ram[LAB_RAM_DATA + i]);
 }
 #define SEQUENCE(l, code) check_sequence(l, code, sizeof code - 1)
 
@@ -112,16 +117,18 @@ static void environments_are_as_the_host_stores_them(void **state)
 {
     (void)state;
     struct lab *l = lab_with_host_selectors();
-    SEQUENCE(l, "\xdd\x03\xd9\x36");                         /* fld qword [rbx]; fnstenv [rsi] */
-    SEQUENCE(l, "\xdd\x03\xd9\xe8\xde\xc1\x66\xd9\x36");     /* fld; fld1; faddp; 16-bit fnstenv */
-    SEQUENCE(l, "\xdd\x03\xd9\xfe\xd9\xee\xdd\x36");         /* fld; fsin; fldz; fnsave */
-    SEQUENCE(l, "\xdd\x03\x66\xdd\x36");                     /* fld; 16-bit fnsave */
+    SEQUENCE(l, "\xdd\x03\xd9\x36");                             /* fld qword [rbx]; fnstenv [rsi] */
+    SEQUENCE(l, "\xdd\x03\xd9\xe8\xde\xc1\x66\xd9\x36");         /* fld; fld1; faddp; 16-bit fnstenv */
+    SEQUENCE(l, "\xdd\x03\xd9\xfe\xd9\xee\xdd\x36");             /* fld; fsin; fldz; fnsave */
+    SEQUENCE(l, "\xdd\x03\x66\xdd\x36");                         /* fld; 16-bit fnsave */
     SEQUENCE(l, "\xdd\x03\xd9\xc0\xdd\x36\xdd\x26\xd9\x76\x70"); /* fld; fld st0; fnsave; frstor; fnstenv */
-    SEQUENCE(l, "\xdd\x03\xd9\xd0\xd9\xf6\xd9\x36");         /* fnop and fdecstp record their address */
+    SEQUENCE(l, "\xdd\x03\xd9\xd0\xd9\xf6\xd9\x36");             /* fnop and fdecstp record their address */
     SEQUENCE(l, "\xdd\x03\xd9\x36\xd9\xee\xd9\x26\xd9\x76\x40"); /* fldenv brings pointers back */
-    SEQUENCE(l, "\xdd\x03\x9b\xdb\xe2\x9b\xd9\x7e\x40\xd9\x6e\x40\xd9\x36"); /* control instructions record nothing */
-    SEQUENCE(l, "\xdd\x03\x0f\x6f\x03\xd9\x36");             /* MMX use leaves pointers, empties nothing */
-    SEQUENCE(l, "\xdd\x03\x0f\x6f\x03\x0f\x77\xd9\x36");     /* emms */
+    SEQUENCE(
+        l,
+        "\xdd\x03\x9b\xdb\xe2\x9b\xd9\x7e\x40\xd9\x6e\x40\xd9\x36"); /* control instructions record nothing */
+    SEQUENCE(l, "\xdd\x03\x0f\x6f\x03\xd9\x36");         /* MMX use leaves pointers, empties nothing */
+    SEQUENCE(l, "\xdd\x03\x0f\x6f\x03\x0f\x77\xd9\x36"); /* emms */
     lab_free(l);
 }
 
@@ -141,8 +148,10 @@ static void storing_an_environment_masks_all_exceptions(void **state)
     lab_free(l);
 }
 
-/* 387 images in the forms that 64-bit code cannot store: values chosen, layout of SDM 1 figures 8-9 to 8-12. */
-static void check_image(struct x86_state *s, struct harness *h, const char *code, unsigned n, const uint8_t *want, unsigned bytes)
+/* 387 images in the forms that 64-bit code cannot store: values chosen, layout of SDM 1 figures 8-9 to 8-12.
+ */
+static void check_image(struct x86_state *s, struct harness *h, const char *code, unsigned n,
+                        const uint8_t *want, unsigned bytes)
 {
     s->fpu.fcw = 0x37f;
     s->fpu.fsw = 0x3800;
@@ -163,13 +172,17 @@ static void check_image(struct x86_state *s, struct harness *h, const char *code
 
 static void environments_have_four_forms(void **state)
 {
-    static const uint8_t protected32[28] = {0x7f, 3, 0xff, 0xff, 0, 0x38, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x34, 0x12, 0, 0, 0, 0x20, 0x1e, 5,
-                                            0x78, 0x56, 0, 0, 0, 0x30, 0xff, 0xff};
-    static const uint8_t protected16[14] = {0x7f, 3, 0, 0x38, 0xff, 0xff, 0x34, 0x12, 0, 0x20, 0x78, 0x56, 0, 0x30};
+    static const uint8_t protected32[28] = {0x7f, 3,    0xff, 0xff, 0, 0x38, 0xff, 0xff, 0xff, 0xff,
+                                            0xff, 0xff, 0x34, 0x12, 0, 0,    0,    0x20, 0x1e, 5,
+                                            0x78, 0x56, 0,    0,    0, 0x30, 0xff, 0xff};
+    static const uint8_t protected16[14] = {0x7f, 3, 0,    0x38, 0xff, 0xff, 0x34,
+                                            0x12, 0, 0x20, 0x78, 0x56, 0,    0x30};
     /* linear: 0x2000 * 16 + 0x1234, 0x3000 * 16 + 0x5678 */
-    static const uint8_t real16[14] = {0x7f, 3, 0, 0x38, 0xff, 0xff, 0x34, 0x12, 0x1e, 0x25, 0x78, 0x56, 0, 0x30};
-    static const uint8_t real32[28] = {0x7f, 3, 0xff, 0xff, 0, 0x38, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x34, 0x12, 0xff, 0xff, 0x1e, 0x25, 0, 0,
-                                       0x78, 0x56, 0xff, 0xff, 0, 0x30, 0, 0};
+    static const uint8_t real16[14] = {0x7f, 3,    0,    0x38, 0xff, 0xff, 0x34,
+                                       0x12, 0x1e, 0x25, 0x78, 0x56, 0,    0x30};
+    static const uint8_t real32[28] = {0x7f, 3,    0xff, 0xff, 0,    0x38, 0xff, 0xff, 0xff, 0xff,
+                                       0xff, 0xff, 0x34, 0x12, 0xff, 0xff, 0x1e, 0x25, 0,    0,
+                                       0x78, 0x56, 0xff, 0xff, 0,    0x30, 0,    0};
     (void)state;
     struct harness *h = h_new(1);
     h_cpu(h)->priv->features.w[X86_W_7_EBX] &= ~(1u << 13); /* FCS and FDS are stored */
@@ -201,7 +214,8 @@ static void a_pending_exception_waits_for_a_waiting_instruction(void **state)
 {
     (void)state;
     struct lab *l = lab_new(false, 0);
-    struct cpu *c = one(l, "\xd8\xf1\xdf\xe0\xd9\x7e\x40\xd9\xee", 9); /* fdiv st0, st1; fnstsw ax; fnstcw [rsi+64]; fldz */
+    struct cpu *c = one(l, "\xd8\xf1\xdf\xe0\xd9\x7e\x40\xd9\xee",
+                        9); /* fdiv st0, st1; fnstsw ax; fnstcw [rsi+64]; fldz */
     fpu_init(&c->fpu);
     c->fpu.fcw = 0x37b; /* divide by zero unmasked */
     c->fpu.ftw = 3;

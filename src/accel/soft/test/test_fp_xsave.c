@@ -173,7 +173,8 @@ static void initial_components_are_marked_so_and_not_stored_by_xsavec(void **sta
     assert_int_equal(a[576 + 16 * 3 + 4], 1);
     h_put64(l->h, LAB_RAM_DATA + AT + 512, 0xf0);
     assert_int_equal(h_step(l->h), 0);
-    assert_int_equal(h_get64(l->h, LAB_RAM_DATA + AT + 512), 0xf4); /* XSAVE keeps bits that were not asked for */
+    assert_int_equal(h_get64(l->h, LAB_RAM_DATA + AT + 512),
+                     0xf4); /* XSAVE keeps bits that were not asked for */
     assert_int_equal(a[0], 0x7f);
     lab_free(l);
 }

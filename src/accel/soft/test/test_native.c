@@ -1,4 +1,5 @@
-/* The thunk area: shared among threads and forked processes, never writable and executable at once, bounded; and thunks of integer instructions. */
+/* The thunk area: shared among threads and forked processes, never writable and executable at once, bounded;
+ * and thunks of integer instructions. */
 #include "harness.h"
 #include <errno.h>
 #include <pthread.h>
@@ -39,8 +40,10 @@ static void equal_instructions_share_a_thunk(void **state)
 {
     (void)state;
     struct harness *h = ready();
-    struct insn a = DECODE("\x0f\x58\x03"), b = DECODE("\x64\x0f\x58\x84\x88\x10\x00\x00\x00"), other = DECODE("\x0f\x58\x0b");
-    const struct native_thunk *t = native_thunk(h_cpu(h), &a); /* addps xmm0, [rbx]; addps xmm0, fs:[rax+rcx*4+16]; addps xmm1, [rbx] */
+    struct insn a = DECODE("\x0f\x58\x03"), b = DECODE("\x64\x0f\x58\x84\x88\x10\x00\x00\x00"),
+                other = DECODE("\x0f\x58\x0b");
+    const struct native_thunk *t =
+        native_thunk(h_cpu(h), &a); /* addps xmm0, [rbx]; addps xmm0, fs:[rax+rcx*4+16]; addps xmm1, [rbx] */
     assert_non_null(t);
     assert_ptr_equal(native_thunk(h_cpu(h), &b), t);
     assert_ptr_not_equal(native_thunk(h_cpu(h), &other), t);
@@ -188,7 +191,8 @@ static void integer_instructions_run_natively_too(void **state)
     (void)state;
     struct harness *h = ready();
     struct cpu *c = h_cpu(h);
-    struct insn in = DECODE("\xc4\xe2\xe3\xf5\xe7"); /* pdep rsp, rbx, rdi: registers that a thunk itself uses */
+    struct insn in =
+        DECODE("\xc4\xe2\xe3\xf5\xe7"); /* pdep rsp, rbx, rdi: registers that a thunk itself uses */
     in.exec = exec_native;
     in.native = 0;
     c->gpr[X86_RBX] = 5;
@@ -221,7 +225,9 @@ static void integer_instructions_run_natively_too(void **state)
 
 static void what_no_thunk_can_hold_is_refused(void **state)
 {
-    static const char *const codes[] = {"\x50", "\xeb\x01", "\xf0\x01\x03", "\x02\xc4", "\xf3\xa4", "\xcc", "\x0f\x05", "\xfa", "\x48\x8d\x03", "\x0f\xc1\x03", "\x9d"};
+    static const char *const codes[] = {"\x50",         "\xeb\x01",     "\xf0\x01\x03", "\x02\xc4",
+                                        "\xf3\xa4",     "\xcc",         "\x0f\x05",     "\xfa",
+                                        "\x48\x8d\x03", "\x0f\xc1\x03", "\x9d"};
     (void)state;
     struct harness *h = ready();
     for (unsigned i = 0; i < sizeof codes / sizeof *codes; i++) {
