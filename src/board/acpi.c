@@ -50,10 +50,10 @@ static void table_end(struct buf *b, size_t at)
 /* Generic address of one byte-wide port (section 5.2.3.2). */
 static void put_port(struct buf *b, uint16_t port)
 {
-    buf_u8(b, 1);  /* system I/O */
-    buf_u8(b, 8);  /* bits */
-    buf_u8(b, 0);  /* offset */
-    buf_u8(b, 1);  /* byte access */
+    buf_u8(b, 1); /* system I/O */
+    buf_u8(b, 8); /* bits */
+    buf_u8(b, 0); /* offset */
+    buf_u8(b, 1); /* byte access */
     buf_u64(b, port);
 }
 
@@ -73,7 +73,8 @@ static void host_bridge(const struct table_facts *f, struct buf *b)
     aml_res_bus_window(&r, 0, 0);
     aml_res_io(&r, PORT_PCI_CONFIG, 8);
     aml_res_io_window(&r, PORT_PCI_IO_BASE, PORT_PCI_IO_BASE + PORT_PCI_IO_SIZE - 1);
-    aml_res_memory_window32(&r, MAP_PCI_MMIO32_BASE, (uint32_t)(MAP_PCI_MMIO32_BASE + MAP_PCI_MMIO32_SIZE - 1));
+    aml_res_memory_window32(&r, MAP_PCI_MMIO32_BASE,
+                            (uint32_t)(MAP_PCI_MMIO32_BASE + MAP_PCI_MMIO32_SIZE - 1));
     aml_res_memory_window64(&r, f->mmio64_base, f->mmio64_base + MAP_PCI_MMIO64_SIZE - 1);
     aml_res_end(b, "_CRS", &r);
     /* INTA..INTD of slot s are swizzled over four inputs. */
@@ -103,7 +104,8 @@ static void host_bridge(const struct table_facts *f, struct buf *b)
 }
 
 /* A device of one or two ports and one edge interrupt. */
-static void isa_device(struct buf *b, const char *name, const char *hid, uint16_t port, uint8_t ports, uint16_t port2, uint32_t irq)
+static void isa_device(struct buf *b, const char *name, const char *hid, uint16_t port, uint8_t ports,
+                       uint16_t port2, uint32_t irq)
 {
     struct aml_resources r;
     size_t dev = aml_device(b, name);
@@ -153,7 +155,8 @@ static void virtio_mmio(struct buf *b, unsigned slot)
     aml_name_integer(b, "_UID", slot);
     aml_name_integer(b, "_CCA", 1);
     aml_res_begin(&r);
-    aml_res_memory32(&r, (uint32_t)(MAP_VIRTIO_MMIO_BASE + slot * MAP_VIRTIO_MMIO_STEP), MAP_VIRTIO_MMIO_SIZE);
+    aml_res_memory32(&r, (uint32_t)(MAP_VIRTIO_MMIO_BASE + slot * MAP_VIRTIO_MMIO_STEP),
+                     MAP_VIRTIO_MMIO_SIZE);
     aml_res_irq(&r, GSI_VIRTIO_MMIO + slot % GSI_VIRTIO_MMIO_COUNT, true, true);
     aml_res_end(b, "_CRS", &r);
     aml_end(b, dev);
@@ -208,13 +211,20 @@ void acpi_dsdt(const struct table_facts *f, struct buf *b)
 static void fadt(const struct table_facts *f, uint64_t dsdt, struct buf *b)
 {
     enum { LEGACY_DEVICES = 1, HAS_8042 = 2, NO_VGA = 4 };
-    enum { WBINVD = 1 << 0, PROC_C1 = 1 << 2, PWR_BUTTON = 1 << 4, SLP_BUTTON = 1 << 5, FIX_RTC = 1 << 6, RESET_REG = 1 << 10,
-           HW_REDUCED = 1 << 20 };
+    enum {
+        WBINVD = 1 << 0,
+        PROC_C1 = 1 << 2,
+        PWR_BUTTON = 1 << 4,
+        SLP_BUTTON = 1 << 5,
+        FIX_RTC = 1 << 6,
+        RESET_REG = 1 << 10,
+        HW_REDUCED = 1 << 20
+    };
     size_t at = table_begin(b, "FACP", 6);
     buf_u32(b, 0); /* no FACS */
     buf_u32(b, (uint32_t)dsdt);
     buf_zero(b, 96 - 44);
-    buf_u16(b, 101);  /* C2 and C3 by latencies that say: not supported */
+    buf_u16(b, 101); /* C2 and C3 by latencies that say: not supported */
     buf_u16(b, 1001);
     buf_zero(b, 108 - 100);
     buf_u8(b, RTC_CENTURY);
@@ -238,7 +248,15 @@ static void fadt(const struct table_facts *f, uint64_t dsdt, struct buf *b)
 /* Section 5.2.12. */
 static void madt(const struct table_facts *f, struct buf *b)
 {
-    enum { PCAT_COMPAT = 1, LOCAL_APIC = 0, IO_APIC = 1, OVERRIDE = 2, LOCAL_NMI = 4, ENABLED = 1, LEVEL_HIGH = 0x0d };
+    enum {
+        PCAT_COMPAT = 1,
+        LOCAL_APIC = 0,
+        IO_APIC = 1,
+        OVERRIDE = 2,
+        LOCAL_NMI = 4,
+        ENABLED = 1,
+        LEVEL_HIGH = 0x0d
+    };
     size_t at = table_begin(b, "APIC", 5);
     buf_u32(b, (uint32_t)MAP_LAPIC_BASE);
     buf_u32(b, PCAT_COMPAT);
@@ -330,6 +348,7 @@ int acpi_build(const struct table_facts *f, uint64_t base, uint64_t max, struct 
     if (out->failed)
         return err_set(e, ENOMEM, "acpi: out of memory");
     if (out->len > max)
-        return err_set(e, ENOSPC, "acpi: tables of %zu bytes do not fit in %llu", out->len, (unsigned long long)max);
+        return err_set(e, ENOSPC, "acpi: tables of %zu bytes do not fit in %llu", out->len,
+                       (unsigned long long)max);
     return 0;
 }

@@ -40,7 +40,8 @@ static void put_name(struct buf *b, const char *name)
     buf_put(b, "___", 4 - n);
 }
 
-/* PkgLength counts itself: one byte up to 63, else a lead byte with four low bits and up to three more (20.2.4). */
+/* PkgLength counts itself: one byte up to 63, else a lead byte with four low bits and up to three more
+ * (20.2.4). */
 void aml_end(struct buf *b, size_t mark)
 {
     if (b->failed)

@@ -1,9 +1,9 @@
 /*
  * aml: writes ACPI Machine Language (ACPI 6.4 chapter 20) into a buffer. Only what our tables need.
  *
- * Things with a length are opened and closed: the opener returns a mark, aml_end(b, mark) closes the innermost open one. Names are given as
- * ACPI source has them: "COM1", "_SB_", "\\_S5_", at most one segment of four characters, with an optional backslash in front.
- * Out of memory is remembered in the buffer.
+ * Things with a length are opened and closed: the opener returns a mark, aml_end(b, mark) closes the
+ * innermost open one. Names are given as ACPI source has them: "COM1", "_SB_", "\\_S5_", at most one segment
+ * of four characters, with an optional backslash in front. Out of memory is remembered in the buffer.
  */
 #ifndef BOARD_AML_H
 #define BOARD_AML_H

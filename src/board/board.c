@@ -51,7 +51,8 @@ void board_connect(struct board *b, struct accel *a)
 
 /* ---- running ---- */
 
-/* Chips were made from the processor outwards: those that raise wires fall silent before those that receive them. */
+/* Chips were made from the processor outwards: those that raise wires fall silent before those that receive
+ * them. */
 void board_reset(struct board *b)
 {
     for (unsigned i = b->devices; i-- > 0;)
@@ -109,7 +110,8 @@ static int load_fields(struct device *d, struct state_reader *r, struct err *e)
     for (unsigned k = 0; k < n; k++) {
         int err = state_read(r, &obj[k], e);
         if (err == -ENOENT)
-            return err_set(e, EINVAL, "saved state has no %s %u: it is of another machine", obj[k].table->name, obj[k].instance);
+            return err_set(e, EINVAL, "saved state has no %s %u: it is of another machine",
+                           obj[k].table->name, obj[k].instance);
         if (err)
             return err;
     }
@@ -161,7 +163,8 @@ int board_write_blobs(struct board *b, struct err *e)
     for (unsigned i = 0; i < b->blobs; i++) {
         int r = mem_write(b->cfg.mem, b->blob[i].gpa, b->blob[i].data, b->blob[i].len);
         if (r)
-            return err_set(e, -r, "no guest memory at 0x%llx for the platform's tables", (unsigned long long)b->blob[i].gpa);
+            return err_set(e, -r, "no guest memory at 0x%llx for the platform's tables",
+                           (unsigned long long)b->blob[i].gpa);
     }
     return 0;
 }
@@ -177,7 +180,8 @@ void board_cmdline_extra(const struct board *b, struct buf *out)
         return;
     for (unsigned i = 0; i < b->mmio_slots; i++)
         buf_printf(out, " virtio_mmio.device=%llu@0x%llx:%u:%u", MAP_VIRTIO_MMIO_SIZE,
-                   MAP_VIRTIO_MMIO_BASE + i * MAP_VIRTIO_MMIO_STEP, GSI_VIRTIO_MMIO + i % GSI_VIRTIO_MMIO_COUNT, i);
+                   MAP_VIRTIO_MMIO_BASE + i * MAP_VIRTIO_MMIO_STEP,
+                   GSI_VIRTIO_MMIO + i % GSI_VIRTIO_MMIO_COUNT, i);
 }
 
 uint64_t board_low_ram(const struct board *b)

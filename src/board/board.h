@@ -1,21 +1,23 @@
 /*
- * board: the motherboard. Which chip sits where, which wire goes to which pin, and the tables that tell the guest so.
+ * board: the motherboard. Which chip sits where, which wire goes to which pin, and the tables that tell the
+ * guest so.
  *
- * One board so far: microvm, version "microvm-1". Every address, port, irq and slot of a version stands in board/map.h and never
- * changes within it.
+ * One board so far: microvm, version "microvm-1". Every address, port, irq and slot of a version stands in
+ * board/map.h and never changes within it.
  *
  * Order of life (the board outlives the accelerator, whose callbacks it answers):
  *
  *     mem_map_new, bus_new, clock_new, loop_new, backends opened
- *     board_new(cfg)                     chips, RAM, PCI, virtio; nothing runs and no interrupt can be delivered yet
+ *     board_new(cfg)                     chips, RAM, PCI, virtio; nothing runs, no interrupt can be delivered
  *     accel_*_open(.cb = board_accel_callbacks(b), same mem, bus, clock)
  *     board_connect(b, accel)            interrupts now reach the vCPUs; wires already high are passed on
  *     load the kernel by board_e820, board_blobs, board_rsdp, board_cmdline_extra     (or board_load)
  *     board_resume(b); clock_start; vCPUs run; the loop runs
  *     ... board_pause(b) / board_resume(b) / board_reset(b) with all vCPUs quiesced ...
- *     vCPUs freed; board_connect(b, NULL); accel_close; board_free; backends closed; bus, mem_map, clock, loop freed
+ *     vCPUs freed; board_connect(b, NULL); accel_close; board_free; backends closed; the rest freed
  *
- * Threads: functions are for the loop's thread (or before it runs) with no vCPU inside vcpu_run, unless they say otherwise.
+ * Threads: functions are for the loop's thread (or before it runs) with no vCPU inside vcpu_run, unless they
+ * say otherwise.
  */
 #ifndef BOARD_BOARD_H
 #define BOARD_BOARD_H
@@ -41,10 +43,12 @@ enum { BOARD_MAX_DISKS = 16, BOARD_MAX_NETS = 8, BOARD_MAX_BLOBS = 4, BOARD_MAX_
 
 enum virtio_transport { VIRTIO_TRANSPORT_PCI, VIRTIO_TRANSPORT_MMIO };
 
-/* How the guest asks for an end. Called on a vCPU's thread under a device's lock: only note it and kick the vCPUs. NULL: ignored. */
+/* How the guest asks for an end. Called on a vCPU's thread under a device's lock: only note it and kick
+ * the vCPUs. NULL: ignored. */
 struct board_callbacks {
     void (*power_off)(void *opaque);                /* ACPI S5 */
-    void (*reset)(void *opaque);                    /* i8042 0xfe, port 0xcf9, port 0x92, ACPI reset register */
+    /* i8042 0xfe, port 0xcf9, port 0x92, ACPI reset register */
+    void (*reset)(void *opaque);
     void (*debug_exit)(void *opaque, uint32_t code); /* port 0xf4; a shell would see (code << 1) | 1 */
     void (*panic)(void *opaque, uint8_t events);    /* pvpanic: bit 0 panicked, bit 1 crash kernel loaded */
     void *opaque;
@@ -65,7 +69,8 @@ struct board_config {
     unsigned cpus;             /* 1..254 */
     uint64_t memory;           /* bytes, multiple of MEM_PAGE, at least 1 MiB */
     enum ram_backing backing;
-    int ram_fd;                /* RAM_FILE_PRIVATE: RAM in ascending guest addresses without the hole, from ram_fd_offset */
+    /* RAM_FILE_PRIVATE: RAM in ascending guest addresses without the hole, from ram_fd_offset */
+    int ram_fd;
     uint64_t ram_fd_offset;
 
     struct chr *serial;        /* COM1; NULL: the port is there and its other end is not connected */
@@ -78,7 +83,8 @@ struct board_config {
 
     enum virtio_transport transport;
     bool acpi;                 /* false: only the MP table, and virtio-mmio on the command line */
-    bool keyboard;             /* a keyboard behind the i8042, for board_ctrl_alt_del; costs the guest its probing */
+    /* a keyboard behind the i8042, for board_ctrl_alt_del; costs the guest its probing */
+    bool keyboard;
     bool debug_exit;           /* port 0xf4 */
     bool testdev;              /* kvm-unit-tests' pc-testdev ports */
     struct board_callbacks cb;
@@ -90,7 +96,8 @@ const char *board_name(const struct board *b); /* "microvm-1": goes into a saved
 
 /* ---- the accelerator's side ---- */
 
-/* ack_extint and eoi, for struct accel_config; they lock for themselves and may be called from any vCPU thread. */
+/* ack_extint and eoi, for struct accel_config; they lock for themselves and may be called from any vCPU
+ * thread. */
 struct accel_callbacks board_accel_callbacks(struct board *b);
 void board_connect(struct board *b, struct accel *a); /* NULL disconnects: later interrupts are dropped */
 
@@ -99,13 +106,15 @@ void board_connect(struct board *b, struct accel *a); /* NULL disconnects: later
 void board_reset(struct board *b);  /* every chip to its power-on state; memory and vCPUs are the vm's */
 void board_pause(struct board *b);  /* on return no device touches guest memory or its backend */
 void board_resume(struct board *b);
-void board_power_button(struct board *b); /* any thread: as if it was pressed. Nothing happens where acpi is off. */
+/* any thread: as if it was pressed. Nothing happens where acpi is off. */
+void board_power_button(struct board *b);
 void board_ctrl_alt_del(struct board *b); /* any thread: typed on the keyboard, when there is one */
 
 /* ---- saved state: while paused. Sections of every chip; CPUs, clock and memory are the vm's. ---- */
 
 int board_save(struct board *b, struct state_writer *w, struct err *e);
-int board_load(struct board *b, struct state_reader *r, struct err *e); /* on a board made from the same config, not yet resumed */
+/* on a board made from the same config, not yet resumed */
+int board_load(struct board *b, struct state_reader *r, struct err *e);
 /* Devices one by one, in a stable order: for tests and for listing. Returns the count. */
 unsigned board_devices(struct board *b, struct device *const **list);
 
@@ -118,7 +127,8 @@ struct board_e820 {
 };
 unsigned board_e820(const struct board *b, const struct board_e820 **list);
 
-/* Bytes that must lie in guest memory before the first instruction, and again after each reset: ACPI tables, MP table. */
+/* Bytes that must lie in guest memory before the first instruction, and again after each reset: ACPI
+ * tables, MP table. */
 struct board_blob {
     uint64_t gpa;
     const void *data;
@@ -128,7 +138,8 @@ unsigned board_blobs(const struct board *b, const struct board_blob **list);
 int board_write_blobs(struct board *b, struct err *e); /* does just that */
 uint64_t board_rsdp(const struct board *b);            /* 0 where acpi is off */
 
-/* What the kernel command line must carry (virtio_mmio.device= only where acpi is off): appended with a leading space. */
+/* What the kernel command line must carry (virtio_mmio.device= only where acpi is off): appended with a
+ * leading space. */
 void board_cmdline_extra(const struct board *b, struct buf *out);
 
 /* First byte above RAM below 4 GiB, and RAM above it (0: none): where initrd and stacks may go. */

@@ -1,5 +1,6 @@
 /*
- * map: every address, port, irq and slot of board microvm-1. Facts only; nothing here changes within a board version.
+ * map: every address, port, irq and slot of board microvm-1. Facts only; nothing here changes within a board
+ * version.
  *
  * Guest-physical memory:
  *

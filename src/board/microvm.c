@@ -1,5 +1,6 @@
 /*
- * The schematic of board microvm-1. Read board_new: one line per chip, from the processor outwards. Every number is board/map.h's.
+ * The schematic of board microvm-1. Read board_new: one line per chip, from the processor outwards. Every
+ * number is board/map.h's.
  */
 #include "board/microvm.h"
 #include <errno.h>
@@ -126,7 +127,8 @@ static void solder(struct board *b, struct device *d)
 
 static int add_ioapic(struct board *b, struct err *e)
 {
-    b->ioapic = ioapic_new(&(struct ioapic_config){.mem = b->cfg.mem, .base = MAP_IOAPIC_BASE, .msi = {send_msi, b}}, e);
+    b->ioapic = ioapic_new(
+        &(struct ioapic_config){.mem = b->cfg.mem, .base = MAP_IOAPIC_BASE, .msi = {send_msi, b}}, e);
     if (b->ioapic)
         solder(b, ioapic_device(b->ioapic));
     return b->ioapic ? 0 : -EIO;
@@ -134,8 +136,12 @@ static int add_ioapic(struct board *b, struct err *e)
 
 static int add_pic(struct board *b, struct err *e)
 {
-    b->pic = pic_new(&(struct pic_config){.bus = b->cfg.bus, .master_port = PORT_PIC_MASTER, .slave_port = PORT_PIC_SLAVE,
-                                          .elcr_port = PORT_ELCR, .out = {set_intr, b, 0}}, e);
+    b->pic = pic_new(&(struct pic_config){.bus = b->cfg.bus,
+                                          .master_port = PORT_PIC_MASTER,
+                                          .slave_port = PORT_PIC_SLAVE,
+                                          .elcr_port = PORT_ELCR,
+                                          .out = {set_intr, b, 0}},
+                     e);
     if (b->pic)
         solder(b, pic_device(b->pic));
     return b->pic ? 0 : -EIO;
@@ -143,8 +149,13 @@ static int add_pic(struct board *b, struct err *e)
 
 static int add_pit(struct board *b, struct err *e)
 {
-    b->pit = pit_new(&(struct pit_config){.bus = b->cfg.bus, .port = PORT_PIT, .control_port = PORT_SYSTEM_B,
-                                          .irq = isa(b, IRQ_TIMER), .clock = b->cfg.clock, .loop = b->cfg.loop}, e);
+    b->pit = pit_new(&(struct pit_config){.bus = b->cfg.bus,
+                                          .port = PORT_PIT,
+                                          .control_port = PORT_SYSTEM_B,
+                                          .irq = isa(b, IRQ_TIMER),
+                                          .clock = b->cfg.clock,
+                                          .loop = b->cfg.loop},
+                     e);
     if (b->pit)
         solder(b, pit_device(b->pit));
     return b->pit ? 0 : -EIO;
@@ -153,7 +164,8 @@ static int add_pit(struct board *b, struct err *e)
 /* CMOS bytes in which firmware leaves the size of memory, for software that looks there. */
 static void describe_memory(struct board *b)
 {
-    uint64_t kib = (b->low_ram - 0x100000) / 1024, above16 = b->low_ram > 0x1000000 ? (b->low_ram - 0x1000000) / 0x10000 : 0;
+    uint64_t kib = (b->low_ram - 0x100000) / 1024,
+             above16 = b->low_ram > 0x1000000 ? (b->low_ram - 0x1000000) / 0x10000 : 0;
     kib = kib > 0xffff ? 0xffff : kib;
     above16 = above16 > 0xffff ? 0xffff : above16;
     rtc_set_cmos(b->rtc, 0x15, 0x80); /* 640 KiB */
@@ -169,8 +181,12 @@ static void describe_memory(struct board *b)
 
 static int add_rtc(struct board *b, struct err *e)
 {
-    b->rtc = rtc_new(&(struct rtc_config){.bus = b->cfg.bus, .port = PORT_RTC, .irq = isa(b, IRQ_RTC), .clock = b->cfg.clock,
-                                          .loop = b->cfg.loop}, e);
+    b->rtc = rtc_new(&(struct rtc_config){.bus = b->cfg.bus,
+                                          .port = PORT_RTC,
+                                          .irq = isa(b, IRQ_RTC),
+                                          .clock = b->cfg.clock,
+                                          .loop = b->cfg.loop},
+                     e);
     if (!b->rtc)
         return -EIO;
     solder(b, rtc_device(b->rtc));
@@ -180,9 +196,15 @@ static int add_rtc(struct board *b, struct err *e)
 
 static int add_i8042(struct board *b, struct err *e)
 {
-    b->i8042 = i8042_new(&(struct i8042_config){.bus = b->cfg.bus, .data_port = PORT_KBD_DATA, .command_port = PORT_KBD_COMMAND,
-                                                .kbd_irq = isa(b, IRQ_KEYBOARD), .aux_irq = isa(b, IRQ_MOUSE),
-                                                .keyboard = b->cfg.keyboard, .reset = on_reset, .opaque = b}, e);
+    b->i8042 = i8042_new(&(struct i8042_config){.bus = b->cfg.bus,
+                                                .data_port = PORT_KBD_DATA,
+                                                .command_port = PORT_KBD_COMMAND,
+                                                .kbd_irq = isa(b, IRQ_KEYBOARD),
+                                                .aux_irq = isa(b, IRQ_MOUSE),
+                                                .keyboard = b->cfg.keyboard,
+                                                .reset = on_reset,
+                                                .opaque = b},
+                         e);
     if (b->i8042)
         solder(b, i8042_device(b->i8042));
     return b->i8042 ? 0 : -EIO;
@@ -190,8 +212,13 @@ static int add_i8042(struct board *b, struct err *e)
 
 static int add_serial(struct board *b, struct err *e)
 {
-    b->serial = serial_new(&(struct serial_config){.bus = b->cfg.bus, .port = PORT_COM1, .irq = isa(b, IRQ_COM1),
-                                                   .clock = b->cfg.clock, .loop = b->cfg.loop, .chr = b->cfg.serial}, e);
+    b->serial = serial_new(&(struct serial_config){.bus = b->cfg.bus,
+                                                   .port = PORT_COM1,
+                                                   .irq = isa(b, IRQ_COM1),
+                                                   .clock = b->cfg.clock,
+                                                   .loop = b->cfg.loop,
+                                                   .chr = b->cfg.serial},
+                           e);
     if (b->serial)
         solder(b, serial_device(b->serial));
     return b->serial ? 0 : -EIO;
@@ -199,8 +226,13 @@ static int add_serial(struct board *b, struct err *e)
 
 static int add_acpi_pm(struct board *b, struct err *e)
 {
-    b->acpi = acpi_pm_new(&(struct acpi_pm_config){.bus = b->cfg.bus, .port = PORT_ACPI, .irq = isa(b, IRQ_GED),
-                                                   .power_off = on_power_off, .reset = on_reset, .opaque = b}, e);
+    b->acpi = acpi_pm_new(&(struct acpi_pm_config){.bus = b->cfg.bus,
+                                                   .port = PORT_ACPI,
+                                                   .irq = isa(b, IRQ_GED),
+                                                   .power_off = on_power_off,
+                                                   .reset = on_reset,
+                                                   .opaque = b},
+                          e);
     if (b->acpi)
         solder(b, acpi_pm_device(b->acpi));
     return b->acpi ? 0 : -EIO;
@@ -208,8 +240,13 @@ static int add_acpi_pm(struct board *b, struct err *e)
 
 static int add_sysctl(struct board *b, struct err *e)
 {
-    b->sysctl = sysctl_new(&(struct sysctl_config){.bus = b->cfg.bus, .port_a = PORT_SYSTEM_A, .pvpanic_port = PORT_PVPANIC,
-                                                   .reset = on_reset, .panic = on_panic, .opaque = b}, e);
+    b->sysctl = sysctl_new(&(struct sysctl_config){.bus = b->cfg.bus,
+                                                   .port_a = PORT_SYSTEM_A,
+                                                   .pvpanic_port = PORT_PVPANIC,
+                                                   .reset = on_reset,
+                                                   .panic = on_panic,
+                                                   .opaque = b},
+                           e);
     if (b->sysctl)
         solder(b, sysctl_device(b->sysctl));
     return b->sysctl ? 0 : -EIO;
@@ -219,8 +256,10 @@ static int add_debugexit(struct board *b, struct err *e)
 {
     if (!b->cfg.debug_exit)
         return 0;
-    b->debugexit = debugexit_new(&(struct debugexit_config){.bus = b->cfg.bus, .port = PORT_DEBUG_EXIT, .exit = on_debug_exit,
-                                                            .opaque = b}, e);
+    b->debugexit = debugexit_new(
+        &(struct debugexit_config){
+            .bus = b->cfg.bus, .port = PORT_DEBUG_EXIT, .exit = on_debug_exit, .opaque = b},
+        e);
     if (b->debugexit)
         solder(b, debugexit_device(b->debugexit));
     return b->debugexit ? 0 : -EIO;
@@ -230,7 +269,10 @@ static int add_testdev(struct board *b, struct err *e)
 {
     if (!b->cfg.testdev)
         return 0;
-    struct testdev_config tc = {.bus = b->cfg.bus, .mem = b->cfg.mem, .port = PORT_TESTDEV, .irq_port = PORT_TESTDEV_IRQS,
+    struct testdev_config tc = {.bus = b->cfg.bus,
+                                .mem = b->cfg.mem,
+                                .port = PORT_TESTDEV,
+                                .irq_port = PORT_TESTDEV_IRQS,
                                 .iomem = MAP_TESTDEV_BASE};
     for (unsigned i = 0; i < TESTDEV_LINES; i++)
         tc.irq[i] = gsi(b, i);
@@ -268,7 +310,8 @@ static int add_pci(struct board *b, struct err *e)
 
 /* ---- virtio ---- */
 
-/* Put a virtio device into the next slot of the transport; it is the board's from here on, or freed. `d` NULL: its constructor failed. */
+/* Put a virtio device into the next slot of the transport; it is the board's from here on, or freed. `d`
+ * NULL: its constructor failed. */
 static int plug(struct board *b, struct virtio_dev *d, struct err *e)
 {
     struct device *whole = NULL;
@@ -281,8 +324,12 @@ static int plug(struct board *b, struct virtio_dev *d, struct err *e)
         b->pci_slots += whole != NULL;
     } else {
         unsigned slot = b->mmio_slots;
-        whole = virtio_mmio_new(&(struct virtio_mmio_config){.mem = b->cfg.mem, .irq = {set_mmio, b, slot}, .slot = slot,
-                                    .base = MAP_VIRTIO_MMIO_BASE + slot * MAP_VIRTIO_MMIO_STEP}, d, e);
+        whole = virtio_mmio_new(
+            &(struct virtio_mmio_config){.mem = b->cfg.mem,
+                                         .irq = {set_mmio, b, slot},
+                                         .slot = slot,
+                                         .base = MAP_VIRTIO_MMIO_BASE + slot * MAP_VIRTIO_MMIO_STEP},
+            d, e);
         b->mmio_slots += whole != NULL;
     }
     if (whole)
@@ -297,7 +344,9 @@ static int add_virtio(struct board *b, struct err *e)
 {
     const struct board_config *c = &b->cfg;
     for (unsigned i = 0; i < c->disk_count; i++)
-        if (plug(b, virtio_blk_new(&(struct virtio_blk_config){.instance = i}, c->disks[i], c->loop, c->mem, e), e))
+        if (plug(b,
+                 virtio_blk_new(&(struct virtio_blk_config){.instance = i}, c->disks[i], c->loop, c->mem, e),
+                 e))
             return -EIO;
     for (unsigned i = 0; i < c->net_count; i++) {
         struct virtio_net_config nc = {.instance = i};
@@ -306,7 +355,8 @@ static int add_virtio(struct board *b, struct err *e)
         if (plug(b, virtio_net_new(&nc, c->nets[i].net, c->loop, c->mem, e), e))
             return -EIO;
     }
-    if (c->console && plug(b, virtio_console_new(&(struct virtio_console_config){0}, c->console, c->loop, c->mem, e), e))
+    if (c->console &&
+        plug(b, virtio_console_new(&(struct virtio_console_config){0}, c->console, c->loop, c->mem, e), e))
         return -EIO;
     if (c->rng && plug(b, virtio_rng_new(&(struct virtio_rng_config){0}, c->loop, c->mem, e), e))
         return -EIO;
@@ -345,28 +395,17 @@ static int check_config(const struct board_config *c, struct err *e)
     if (c->disk_count > BOARD_MAX_DISKS)
         return err_set(e, EINVAL, "%u disks: this board takes at most %d", c->disk_count, BOARD_MAX_DISKS);
     if (c->net_count > BOARD_MAX_NETS)
-        return err_set(e, EINVAL, "%u network cards: this board takes at most %d", c->net_count, BOARD_MAX_NETS);
+        return err_set(e, EINVAL, "%u network cards: this board takes at most %d", c->net_count,
+                       BOARD_MAX_NETS);
     return 0;
 }
 
 struct board *board_new(const struct board_config *cfg, struct err *e)
 {
-    typedef int (*step)(struct board *b, struct err *e);
+    typedef int (*step)(struct board * b, struct err * e);
     static const step schematic[] = {
-        board_add_ram,
-        add_ioapic,
-        add_pic,
-        add_pit,
-        add_rtc,
-        add_i8042,
-        add_serial,
-        add_acpi_pm,
-        add_sysctl,
-        add_debugexit,
-        add_testdev,
-        add_pci,
-        add_virtio,
-        add_tables,
+        board_add_ram, add_ioapic, add_pic,       add_pit,     add_rtc, add_i8042,  add_serial,
+        add_acpi_pm,   add_sysctl, add_debugexit, add_testdev, add_pci, add_virtio, add_tables,
     };
     if (check_config(cfg, e))
         return NULL;

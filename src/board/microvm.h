@@ -42,7 +42,8 @@ struct board {
     unsigned devices;
     unsigned pci_slots, mmio_slots;           /* virtio devices on either transport */
 
-    struct lock wires;                        /* the next field; rank LOCK_MAP: below a device's, above the I/O APIC's */
+    /* the next field; rank LOCK_MAP: below a device's, above the I/O APIC's */
+    struct lock wires;
     uint32_t mmio_asserted[GSI_VIRTIO_MMIO_COUNT]; /* which slots pull each shared wire, one bit each */
 
     struct board_e820 e820[BOARD_MAX_E820];

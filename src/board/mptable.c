@@ -37,7 +37,8 @@ static void put_bus(struct buf *b, uint8_t id, const char *type)
     buf_put(b, type, 6);
 }
 
-static void put_interrupt(struct buf *b, uint8_t entry, uint8_t kind, uint16_t flags, uint8_t bus, uint8_t irq, uint8_t apic, uint8_t pin)
+static void put_interrupt(struct buf *b, uint8_t entry, uint8_t kind, uint16_t flags, uint8_t bus,
+                          uint8_t irq, uint8_t apic, uint8_t pin)
 {
     buf_u8(b, entry);
     buf_u8(b, kind);
@@ -66,19 +67,20 @@ static unsigned put_entries(const struct table_facts *f, struct buf *b)
     for (uint8_t irq = 0; irq < ISA_IRQS; irq++) {
         if (irq == IRQ_CASCADE)
             continue;
-        put_interrupt(b, ENTRY_INTERRUPT, KIND_INT, irq == IRQ_GED ? LEVEL_HIGH : AS_BUS, BUS_ISA, irq, IO_APIC_ID,
-                      irq == IRQ_TIMER ? GSI_TIMER : irq);
+        put_interrupt(b, ENTRY_INTERRUPT, KIND_INT, irq == IRQ_GED ? LEVEL_HIGH : AS_BUS, BUS_ISA, irq,
+                      IO_APIC_ID, irq == IRQ_TIMER ? GSI_TIMER : irq);
         n++;
     }
     for (unsigned slot = 0; f->pci && slot < PCI_SLOTS; slot++) {
         for (unsigned pin = 0; pin < PCI_PINS; pin++, n++)
-            put_interrupt(b, ENTRY_INTERRUPT, KIND_INT, AS_BUS, BUS_PCI, (uint8_t)(slot << 2 | pin), IO_APIC_ID,
-                          (uint8_t)(GSI_PCI_INTA + ((slot + pin) & 3)));
+            put_interrupt(b, ENTRY_INTERRUPT, KIND_INT, AS_BUS, BUS_PCI, (uint8_t)(slot << 2 | pin),
+                          IO_APIC_ID, (uint8_t)(GSI_PCI_INTA + ((slot + pin) & 3)));
     }
-    /* ISA has no such lines; Linux takes them as it takes the others, and virtio_mmio.device= can name them. */
+    /* ISA has no such lines; Linux takes them as it takes the others, and virtio_mmio.device= can name them.
+     */
     for (unsigned i = 0; !f->pci && i < GSI_VIRTIO_MMIO_COUNT; i++, n++)
-        put_interrupt(b, ENTRY_INTERRUPT, KIND_INT, LEVEL_HIGH, BUS_ISA, (uint8_t)(GSI_VIRTIO_MMIO + i), IO_APIC_ID,
-                      (uint8_t)(GSI_VIRTIO_MMIO + i));
+        put_interrupt(b, ENTRY_INTERRUPT, KIND_INT, LEVEL_HIGH, BUS_ISA, (uint8_t)(GSI_VIRTIO_MMIO + i),
+                      IO_APIC_ID, (uint8_t)(GSI_VIRTIO_MMIO + i));
     put_interrupt(b, ENTRY_LOCAL, KIND_EXTINT, AS_BUS, BUS_ISA, 0, 0, 0);
     put_interrupt(b, ENTRY_LOCAL, KIND_NMI, AS_BUS, BUS_ISA, 0, ALL_LOCAL_APICS, 1);
     return n + 2;
@@ -89,8 +91,8 @@ int mptable_build(const struct table_facts *f, uint64_t base, uint64_t max, stru
     CHECK(out->len == 0);
     buf_put(out, "_MP_", 4);
     buf_u32(out, (uint32_t)(base + FLOATING_SIZE));
-    buf_u8(out, 1); /* paragraphs */
-    buf_u8(out, 4); /* 1.4 */
+    buf_u8(out, 1);   /* paragraphs */
+    buf_u8(out, 4);   /* 1.4 */
     buf_zero(out, 6); /* checksum; a table is present; no IMCR: virtual wire mode */
 
     buf_put(out, "PCMP", 4);

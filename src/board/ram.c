@@ -9,11 +9,13 @@ enum { E820_RAM = 1, E820_RESERVED = 2 };
 #define MIN_MEMORY 0x100000ull
 #define MAX_MEMORY (1ull << 40)
 
-static int add_block(struct board *b, const char *name, uint64_t gpa, uint64_t size, uint64_t file_offset, struct err *e)
+static int add_block(struct board *b, const char *name, uint64_t gpa, uint64_t size, uint64_t file_offset,
+                     struct err *e)
 {
     const struct board_config *c = &b->cfg;
-    struct ram *ram = c->backing == RAM_FILE_PRIVATE ? ram_new_file(name, c->ram_fd, c->ram_fd_offset + file_offset, size, e)
-                                                     : ram_new(name, size, c->backing, e);
+    struct ram *ram = c->backing == RAM_FILE_PRIVATE
+                          ? ram_new_file(name, c->ram_fd, c->ram_fd_offset + file_offset, size, e)
+                          : ram_new(name, size, c->backing, e);
     if (!ram)
         return -ENOMEM;
     struct mem_region r = {.name = name, .base = gpa, .size = size, .kind = MEM_RAM, .ram = ram};
@@ -28,7 +30,8 @@ int board_add_ram(struct board *b, struct err *e)
 {
     uint64_t memory = b->cfg.memory;
     if (memory < MIN_MEMORY || memory > MAX_MEMORY || memory % MEM_PAGE)
-        return err_set(e, EINVAL, "memory of %llu bytes: give 1 MiB to 1 TiB, in whole pages", (unsigned long long)memory);
+        return err_set(e, EINVAL, "memory of %llu bytes: give 1 MiB to 1 TiB, in whole pages",
+                       (unsigned long long)memory);
     b->low_ram = memory < MAP_LOW_RAM_MAX ? memory : MAP_LOW_RAM_MAX;
     b->high_ram = memory - b->low_ram;
     b->mmio64_base = align_up(MAP_HIGH_RAM_BASE + b->high_ram, MAP_PCI_MMIO64_ALIGN);

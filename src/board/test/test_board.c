@@ -88,7 +88,8 @@ static void memory_leaves_a_hole_below_4_gib_and_goes_on_above(void **state)
 
 static void nonsense_configurations_are_refused_with_a_reason(void **state)
 {
-    const struct board_config bad[] = {{.cpus = 255}, {.memory = 4095}, {.memory = (1 << 20) + 1}, {.disk_count = 99}, {.net_count = 99}};
+    const struct board_config bad[] = {
+        {.cpus = 255}, {.memory = 4095}, {.memory = (1 << 20) + 1}, {.disk_count = 99}, {.net_count = 99}};
     (void)state;
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
         struct err e = {""};
@@ -161,8 +162,13 @@ static void nothing_is_delivered_while_no_accelerator_is_connected(void **state)
 static void hammer(struct bench *b, uint64_t *seed)
 {
     static const uint64_t base[][2] = {
-        {MAP_PCI_ECAM_BASE, MAP_PCI_ECAM_SIZE}, {MAP_PCI_ECAM_BASE, 0x10000}, {MAP_PCI_MMIO32_BASE, 0x20000}, {MAP_PCI_MMIO64_MIN, 0x20000},
-        {MAP_VIRTIO_MMIO_BASE, 0x3000}, {MAP_IOAPIC_BASE, 0x80}, {MAP_TESTDEV_BASE, 0x10000},
+        {MAP_PCI_ECAM_BASE, MAP_PCI_ECAM_SIZE},
+        {MAP_PCI_ECAM_BASE, 0x10000},
+        {MAP_PCI_MMIO32_BASE, 0x20000},
+        {MAP_PCI_MMIO64_MIN, 0x20000},
+        {MAP_VIRTIO_MMIO_BASE, 0x3000},
+        {MAP_IOAPIC_BASE, 0x80},
+        {MAP_TESTDEV_BASE, 0x10000},
     };
     uint32_t what = bench_random(seed), v = bench_random(seed), pick = bench_random(seed);
     unsigned size = 1u << (what >> 4 & 3);
@@ -247,7 +253,10 @@ static void hammer_and_save(const struct board_config *cfg, uint64_t seed)
 static void a_pci_board_survives_hammering_and_its_state_saves_and_loads(void **state)
 {
     (void)state;
-    hammer_and_save(&(struct board_config){.acpi = true, .rng = true, .testdev = true, .debug_exit = true, .keyboard = true}, 3);
+    hammer_and_save(
+        &(struct board_config){
+            .acpi = true, .rng = true, .testdev = true, .debug_exit = true, .keyboard = true},
+        3);
 }
 
 static void an_mmio_board_survives_hammering_and_its_state_saves_and_loads(void **state)

@@ -31,9 +31,13 @@ static uint64_t u64(const uint8_t *p)
     return v;
 }
 
-static const struct table_facts pci_facts = {.cpus = 4, .pci = true, .keyboard = true, .mmio64_base = MAP_PCI_MMIO64_MIN};
+static const struct table_facts pci_facts = {
+    .cpus = 4, .pci = true, .keyboard = true, .mmio64_base = MAP_PCI_MMIO64_MIN};
 static const struct table_facts mmio_facts = {.cpus = 1, .mmio_slots = 9};
-static const struct table_facts largest = {.cpus = 254, .pci = true, .mmio_slots = MAP_VIRTIO_SLOTS, .keyboard = true,
+static const struct table_facts largest = {.cpus = 254,
+                                           .pci = true,
+                                           .mmio_slots = MAP_VIRTIO_SLOTS,
+                                           .keyboard = true,
                                            .mmio64_base = MAP_PCI_MMIO64_MIN};
 
 /* Table number i of the XSDT. */
@@ -148,7 +152,8 @@ static void package_lengths_take_one_to_three_bytes_as_needed(void **state)
 {
     (void)state;
     const size_t content[] = {58, 59, 4089, 4090};
-    const size_t bytes[] = {1, 2, 2, 3}; /* 63 is the last for one byte, 4095 for two; a name's four count too */
+    const size_t bytes[] = {1, 2, 2,
+                            3}; /* 63 is the last for one byte, 4095 for two; a name's four count too */
     for (unsigned i = 0; i < 4; i++) {
         struct buf b = {0};
         size_t mark = aml_scope(&b, "ABC");
@@ -181,7 +186,9 @@ static void judge(const char *dir, const char *name, const uint8_t *t, bool same
     char path[128], cmd[512], out[4096] = "";
     snprintf(path, sizeof(path), "%s/%s.aml", dir, name);
     write_file(path, t, u32(t + 4));
-    snprintf(cmd, sizeof(cmd), "cd %s && iasl -d %s.aml >%s.log 2>&1 && iasl -oa -p %s.out %s.dsl >>%s.log 2>&1", dir, name, name, name, name, name);
+    snprintf(cmd, sizeof(cmd),
+             "cd %s && iasl -d %s.aml >%s.log 2>&1 && iasl -oa -p %s.out %s.dsl >>%s.log 2>&1", dir, name,
+             name, name, name, name);
     if (system(cmd)) {
         snprintf(cmd, sizeof(cmd), "grep -iE 'error|warning' %s/%s.log | head -20", dir, name);
         FILE *p = popen(cmd, "r");

@@ -59,7 +59,7 @@ static void pm_write(void *opaque, uint16_t offset, unsigned size, uint32_t valu
     if (offset == ACPI_PM_SLEEP_CONTROL)
         sleep_control(a, v);
     else if (offset == ACPI_PM_SLEEP_STATUS)
-        a->sleep_status &= (uint8_t)~(v & WAK_STS);
+        a->sleep_status &= (uint8_t) ~(v & WAK_STS);
     else if (offset == ACPI_PM_RESET && v == ACPI_PM_RESET_VALUE && a->cfg.reset)
         a->cfg.reset(a->cfg.opaque);
 }
@@ -78,7 +78,8 @@ static const struct field acpi_pm_fields[] = {
     FIELD(struct acpi_pm, sleep_status),
 };
 
-static const struct field_table acpi_pm_table = {"acpi-pm", 1, acpi_pm_fields, ARRAY_LEN(acpi_pm_fields), NULL};
+static const struct field_table acpi_pm_table = {"acpi-pm", 1, acpi_pm_fields, ARRAY_LEN(acpi_pm_fields),
+                                                 NULL};
 
 static unsigned acpi_pm_saved(struct device *d, struct saved *out, unsigned max)
 {

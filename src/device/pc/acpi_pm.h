@@ -1,5 +1,6 @@
 /*
- * acpi_pm: the registers of a hardware-reduced ACPI platform (ACPI 6.4 sections 4.8.3.7, 4.8.3.8, 5.6.9), in four ports:
+ * acpi_pm: the registers of a hardware-reduced ACPI platform (ACPI 6.4 sections 4.8.3.7, 4.8.3.8, 5.6.9), in
+ * four ports:
  *
  *     +0 sleep control   SLP_TYP 4..2, SLP_EN 5: writing type 5 enabled powers the machine off
  *     +1 sleep status    WAK_STS 7, write one to clear (nothing sets it: there is no waking here)

@@ -48,7 +48,8 @@ struct debugexit *debugexit_new(const struct debugexit_config *cfg, struct err *
     }
     x->cfg = *cfg;
     device_init(&x->dev, &debugexit_device_ops, 0);
-    if (bus_claim(cfg->bus, "debugexit", cfg->port, DEBUGEXIT_PORTS, &debugexit_bus_ops, x, &x->dev.lock, e)) {
+    if (bus_claim(cfg->bus, "debugexit", cfg->port, DEBUGEXIT_PORTS, &debugexit_bus_ops, x, &x->dev.lock,
+                  e)) {
         device_fini(&x->dev);
         free(x);
         return NULL;

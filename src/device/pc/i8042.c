@@ -5,8 +5,23 @@
 #include "base/range.h"
 #include "guest/bus.h"
 
-enum { ST_OBF = 0x01, ST_SYS = 0x04, ST_COMMAND = 0x08, ST_UNLOCKED = 0x10, ST_AUX = 0x20, ST_TIMEOUT = 0x40 };
-enum { CTR_KBD_INT = 0x01, CTR_AUX_INT = 0x02, CTR_SYS = 0x04, CTR_KBD_OFF = 0x10, CTR_AUX_OFF = 0x20, CTR_TRANSLATE = 0x40, CTR_BITS = 0x77 };
+enum {
+    ST_OBF = 0x01,
+    ST_SYS = 0x04,
+    ST_COMMAND = 0x08,
+    ST_UNLOCKED = 0x10,
+    ST_AUX = 0x20,
+    ST_TIMEOUT = 0x40
+};
+enum {
+    CTR_KBD_INT = 0x01,
+    CTR_AUX_INT = 0x02,
+    CTR_SYS = 0x04,
+    CTR_KBD_OFF = 0x10,
+    CTR_AUX_OFF = 0x20,
+    CTR_TRANSLATE = 0x40,
+    CTR_BITS = 0x77
+};
 enum { OUT_NOT_RESET = 0x01, OUT_A20 = 0x02, OUT_KBD_FULL = 0x10, OUT_AUX_FULL = 0x20 };
 
 enum {
@@ -43,15 +58,15 @@ struct queue {
 struct i8042 {
     struct device dev;
     struct i8042_config cfg;
-    uint8_t ram[RAM];     /* byte 0: the controller configuration byte (CTR) */
-    uint8_t status;       /* ST_OBF, ST_AUX, ST_TIMEOUT of `out`; ST_COMMAND */
-    uint8_t out;          /* output buffer */
-    uint8_t pending;      /* command whose parameter is awaited, 0 none */
+    uint8_t ram[RAM]; /* byte 0: the controller configuration byte (CTR) */
+    uint8_t status;   /* ST_OBF, ST_AUX, ST_TIMEOUT of `out`; ST_COMMAND */
+    uint8_t out;      /* output buffer */
+    uint8_t pending;  /* command whose parameter is awaited, 0 none */
     uint8_t out_port;
     uint8_t kbd_irq, aux_irq;
-    uint8_t translating;  /* 0xf0 was seen: the next code is a release */
-    uint8_t scanning;     /* the keyboard reports keys */
-    uint8_t kbd_param;    /* keyboard command whose parameter is awaited */
+    uint8_t translating; /* 0xf0 was seen: the next code is a release */
+    uint8_t scanning;    /* the keyboard reports keys */
+    uint8_t kbd_param;   /* keyboard command whose parameter is awaited */
     uint8_t leds, rate, scan_set;
     struct queue reply, kbd, aux; /* waiting for the output buffer */
 };
@@ -97,7 +112,8 @@ static void set_irqs(struct i8042 *k)
     }
 }
 
-/* Scan code set 2 to set 1: the table in every controller's ROM ("Keyboard Scan Code Specification", appendix). */
+/* Scan code set 2 to set 1: the table in every controller's ROM ("Keyboard Scan Code Specification",
+ * appendix). */
 static const uint8_t set2_to_set1[0x85] = {
     0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59, /* 00 */
     0x65, 0x38, 0x2a, 0x70, 0x1d, 0x10, 0x02, 0x5a, 0x66, 0x71, 0x2c, 0x1f, 0x1e, 0x11, 0x03, 0x5b, /* 10 */
@@ -248,7 +264,7 @@ void i8042_ctrl_alt_del(struct i8042 *k)
 
 static void write_output_port(struct i8042 *k, uint8_t v)
 {
-    k->out_port = v & (uint8_t)~(OUT_KBD_FULL | OUT_AUX_FULL);
+    k->out_port = v & (uint8_t) ~(OUT_KBD_FULL | OUT_AUX_FULL);
     if (!(v & OUT_NOT_RESET) && k->cfg.reset)
         k->cfg.reset(k->cfg.opaque);
 }
@@ -351,7 +367,7 @@ static uint32_t status_read(void *opaque, uint16_t offset, unsigned size)
     (void)size;
     uint8_t v = k->status;
     if (!(v & ST_OBF))
-        v &= (uint8_t)~(ST_AUX | ST_TIMEOUT);
+        v &= (uint8_t) ~(ST_AUX | ST_TIMEOUT);
     return v | ST_UNLOCKED | ((k->ram[0] & CTR_SYS) ? ST_SYS : 0);
 }
 
@@ -366,8 +382,8 @@ static void command_write(void *opaque, uint16_t offset, unsigned size, uint32_t
 
 /* ---- the device ---- */
 
-#define QUEUE_FIELDS(q)                                                                                                \
-    FIELD_BLOB(struct i8042, q.data), FIELD_BLOB(struct i8042, q.flags),                                               \
+#define QUEUE_FIELDS(q)                                                                                      \
+    FIELD_BLOB(struct i8042, q.data), FIELD_BLOB(struct i8042, q.flags),                                     \
         FIELD(struct i8042, q.head, .max = QUEUE - 1), FIELD(struct i8042, q.count, .max = QUEUE)
 
 static const struct field i8042_fields[] = {
@@ -403,7 +419,8 @@ static int i8042_post_load(void *obj, struct err *e)
     return 0;
 }
 
-static const struct field_table i8042_table = {"i8042", 1, i8042_fields, ARRAY_LEN(i8042_fields), i8042_post_load};
+static const struct field_table i8042_table = {"i8042", 1, i8042_fields, ARRAY_LEN(i8042_fields),
+                                               i8042_post_load};
 
 static unsigned i8042_saved(struct device *d, struct saved *out, unsigned max)
 {

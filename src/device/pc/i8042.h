@@ -1,9 +1,11 @@
 /*
- * i8042: the PC's keyboard controller (IBM AT technical reference; "8042 commands" of the PS/2 hardware reference), with two ports.
+ * i8042: the PC's keyboard controller (IBM AT technical reference; "8042 commands" of the PS/2 hardware
+ * reference), with two ports.
  *
- * A port with nothing plugged in answers at once with 0xfe and the time-out status, as real controllers do after 20 ms, so that probing is quick.
- * With `keyboard`, a plain MF2 keyboard sits in the first port; it types only what i8042_ctrl_alt_del has it type.
- * A20 is always open. Pulsing output bit 0 (command 0xfe) resets the machine.
+ * A port with nothing plugged in answers at once with 0xfe and the time-out status, as real controllers do
+ * after 20 ms, so that probing is quick. With `keyboard`, a plain MF2 keyboard sits in the first port; it
+ * types only what i8042_ctrl_alt_del has it type. A20 is always open. Pulsing output bit 0 (command 0xfe)
+ * resets the machine.
  */
 #ifndef DEVICE_I8042_H
 #define DEVICE_I8042_H

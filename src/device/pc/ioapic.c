@@ -19,16 +19,16 @@ enum { REG_ID, REG_VERSION, REG_ARBITRATION, REG_TABLE = 0x10, VERSION = 0x20 };
 #define RTE_WRITABLE   0xff0000000001afffull
 #define RTE_KNOWN      (RTE_WRITABLE | RTE_REMOTE_IRR)
 
-#define MSI_BASE       0xfee00000ull
-#define MSI_ASSERT     (1u << 14)
-#define MSI_LEVEL      (1u << 15)
+#define MSI_BASE   0xfee00000ull
+#define MSI_ASSERT (1u << 14)
+#define MSI_LEVEL  (1u << 15)
 
 struct ioapic {
     struct device dev;
     struct ioapic_config cfg;
     struct mem_region *region;
     uint8_t id, select;
-    uint32_t lines;              /* input wires now */
+    uint32_t lines; /* input wires now */
     uint64_t rte[IOAPIC_INPUTS];
 };
 
@@ -178,7 +178,8 @@ static int ioapic_post_load(void *obj, struct err *e)
     return 0;
 }
 
-static const struct field_table ioapic_table = {"ioapic", 1, ioapic_fields, ARRAY_LEN(ioapic_fields), ioapic_post_load};
+static const struct field_table ioapic_table = {"ioapic", 1, ioapic_fields, ARRAY_LEN(ioapic_fields),
+                                                ioapic_post_load};
 
 static unsigned ioapic_saved(struct device *d, struct saved *out, unsigned max)
 {

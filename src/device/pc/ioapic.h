@@ -1,10 +1,10 @@
 /*
  * ioapic: an Intel 82093AA I/O APIC (version 0x20, that is with the EOI register), 24 inputs, memory-mapped.
  *
- * An input wire carries "asserted" or not, whatever voltage that would be: the polarity bit is kept for the guest and not applied.
- * Interrupts leave as messages. A level-triggered entry sends once, sets Remote IRR, and may send again after an EOI for its vector, by the
- * local APIC's broadcast (ioapic_eoi) or the EOI register.
- * Any thread; has its own lock, of rank LOCK_IRQ, under which the sink is called.
+ * An input wire carries "asserted" or not, whatever voltage that would be: the polarity bit is kept for the
+ * guest and not applied. Interrupts leave as messages. A level-triggered entry sends once, sets Remote IRR,
+ * and may send again after an EOI for its vector, by the local APIC's broadcast (ioapic_eoi) or the EOI
+ * register. Any thread; has its own lock, of rank LOCK_IRQ, under which the sink is called.
  */
 #ifndef DEVICE_IOAPIC_H
 #define DEVICE_IOAPIC_H

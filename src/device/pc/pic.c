@@ -9,18 +9,25 @@
 enum { MASTER, SLAVE, CASCADE = 2, IRQS = 16 };
 enum { ICW1_INIT = 0x10, ICW1_LEVEL = 0x08, ICW1_SINGLE = 0x02, ICW1_ICW4 = 0x01 };
 enum { ICW4_NESTED = 0x10, ICW4_AUTO_EOI = 0x02 };
-enum { OCW3 = 0x08, OCW3_POLL = 0x04, OCW3_READ = 0x02, OCW3_READ_ISR = 0x01, OCW3_ESMM = 0x40, OCW3_SMM = 0x20 };
+enum {
+    OCW3 = 0x08,
+    OCW3_POLL = 0x04,
+    OCW3_READ = 0x02,
+    OCW3_READ_ISR = 0x01,
+    OCW3_ESMM = 0x40,
+    OCW3_SMM = 0x20
+};
 enum { OCW2_ROTATE = 0x80, OCW2_SPECIFIC = 0x40, OCW2_EOI = 0x20 };
 
 struct chip {
-    uint8_t lines;           /* input wires now */
-    uint8_t irr;             /* requests */
+    uint8_t lines; /* input wires now */
+    uint8_t irr;   /* requests */
     uint8_t isr, imr;
-    uint8_t lowest;          /* the input of lowest priority; 7 after initialization */
-    uint8_t base;            /* ICW2: vector of input 0 */
-    uint8_t elcr;            /* inputs that are level-triggered */
-    uint8_t level;           /* ICW1 LTIM: all are */
-    uint8_t step;            /* initialization word expected next: 2, 3, 4; 0: none */
+    uint8_t lowest; /* the input of lowest priority; 7 after initialization */
+    uint8_t base;   /* ICW2: vector of input 0 */
+    uint8_t elcr;   /* inputs that are level-triggered */
+    uint8_t level;  /* ICW1 LTIM: all are */
+    uint8_t step;   /* initialization word expected next: 2, 3, 4; 0: none */
     uint8_t single, want_icw4;
     uint8_t nested, auto_eoi, rotate_auto;
     uint8_t special_mask, read_isr, poll;
@@ -107,7 +114,7 @@ static void rotate_to(struct chip *c, unsigned lowest)
 static void acknowledge(struct chip *c, unsigned bit)
 {
     if (!is_level(c, bit))
-        c->irr &= (uint8_t)~(1u << bit);
+        c->irr &= (uint8_t) ~(1u << bit);
     if (!c->auto_eoi)
         c->isr |= (uint8_t)(1u << bit);
     else if (c->rotate_auto)
@@ -124,7 +131,8 @@ int pic_ack(struct pic *p)
         acknowledge(&p->chip[MASTER], CASCADE);
         if (sub >= 0)
             acknowledge(&p->chip[SLAVE], (unsigned)sub);
-        vector = p->chip[SLAVE].base + (sub >= 0 ? sub : 7); /* nobody: IR7, without ISR (data sheet, edge-triggered mode) */
+        vector = p->chip[SLAVE].base +
+                 (sub >= 0 ? sub : 7); /* nobody: IR7, without ISR (data sheet, edge-triggered mode) */
         set_line(p, MASTER, CASCADE, false);
     } else if (bit >= 0) {
         acknowledge(&p->chip[MASTER], (unsigned)bit);
@@ -158,7 +166,7 @@ static void ocw2(struct chip *c, uint8_t v)
             return;
         bit = (r + c->lowest + 1) & 7;
     }
-    c->isr &= (uint8_t)~(1u << bit);
+    c->isr &= (uint8_t) ~(1u << bit);
     if (v & OCW2_ROTATE)
         rotate_to(c, bit);
 }
@@ -269,7 +277,8 @@ static void slave_write(void *opaque, uint16_t offset, unsigned size, uint32_t v
     chip_write(opaque, SLAVE, offset, (uint8_t)value);
 }
 
-/* Inputs that a chip set keeps edge-triggered: timer, keyboard, cascade; RTC and numeric error (PIIX4 4D0h, 4D1h). */
+/* Inputs that a chip set keeps edge-triggered: timer, keyboard, cascade; RTC and numeric error (PIIX4 4D0h,
+ * 4D1h). */
 static const uint8_t elcr_writable[2] = {0xf8, 0xde};
 
 static uint32_t elcr_read(void *opaque, uint16_t offset, unsigned size)
@@ -311,15 +320,15 @@ void pic_refresh(struct pic *p)
 
 /* ---- the device ---- */
 
-#define CHIP_FIELDS(n)                                                                                                 \
-    FIELD(struct pic, chip[n].lines), FIELD(struct pic, chip[n].irr), FIELD(struct pic, chip[n].isr),                  \
-        FIELD(struct pic, chip[n].imr), FIELD(struct pic, chip[n].lowest, .max = 7), FIELD(struct pic, chip[n].base),  \
-        FIELD(struct pic, chip[n].elcr), FIELD(struct pic, chip[n].level, .max = 1),                                   \
-        FIELD(struct pic, chip[n].step, .max = 4), FIELD(struct pic, chip[n].single, .max = 1),                        \
-        FIELD(struct pic, chip[n].want_icw4, .max = 1), FIELD(struct pic, chip[n].nested, .max = 1),                   \
-        FIELD(struct pic, chip[n].auto_eoi, .max = 1), FIELD(struct pic, chip[n].rotate_auto, .max = 1),               \
-        FIELD(struct pic, chip[n].special_mask, .max = 1), FIELD(struct pic, chip[n].read_isr, .max = 1),              \
-        FIELD(struct pic, chip[n].poll, .max = 1)
+#define CHIP_FIELDS(n)                                                                                       \
+    FIELD(struct pic, chip[n].lines), FIELD(struct pic, chip[n].irr), FIELD(struct pic, chip[n].isr),        \
+        FIELD(struct pic, chip[n].imr), FIELD(struct pic, chip[n].lowest, .max = 7),                         \
+        FIELD(struct pic, chip[n].base), FIELD(struct pic, chip[n].elcr),                                    \
+        FIELD(struct pic, chip[n].level, .max = 1), FIELD(struct pic, chip[n].step, .max = 4),               \
+        FIELD(struct pic, chip[n].single, .max = 1), FIELD(struct pic, chip[n].want_icw4, .max = 1),         \
+        FIELD(struct pic, chip[n].nested, .max = 1), FIELD(struct pic, chip[n].auto_eoi, .max = 1),          \
+        FIELD(struct pic, chip[n].rotate_auto, .max = 1), FIELD(struct pic, chip[n].special_mask, .max = 1), \
+        FIELD(struct pic, chip[n].read_isr, .max = 1), FIELD(struct pic, chip[n].poll, .max = 1)
 
 static const struct field pic_fields[] = {CHIP_FIELDS(0), CHIP_FIELDS(1), FIELD(struct pic, intr, .max = 1)};
 static const struct field_table pic_table = {"pic", 1, pic_fields, ARRAY_LEN(pic_fields), NULL};
@@ -346,7 +355,8 @@ static void pic_reset(struct device *d)
 {
     struct pic *p = (struct pic *)(void *)d;
     for (unsigned i = 0; i < 2; i++)
-        p->chip[i] = (struct chip){.lines = p->chip[i].lines, .lowest = 7, .imr = 0xff, .base = i ? 0x70 : 0x08};
+        p->chip[i] =
+            (struct chip){.lines = p->chip[i].lines, .lowest = 7, .imr = 0xff, .base = i ? 0x70 : 0x08};
     update(p);
 }
 

@@ -1,9 +1,10 @@
 /*
- * pic: two Intel 8259A interrupt controllers in cascade, with the edge/level control registers of a PCI chip set.
+ * pic: two Intel 8259A interrupt controllers in cascade, with the edge/level control registers of a PCI chip
+ * set.
  *
- * Inputs 0..15 (2 is the cascade). The output is the INTR wire to the processor; the processor's acknowledge cycle is pic_ack.
- * An edge stays latched until it is acknowledged, even if its wire drops: a short pulse is not lost. (The chip would answer with IR7.)
- * Any thread; has its own lock, of rank LOCK_IRQ.
+ * Inputs 0..15 (2 is the cascade). The output is the INTR wire to the processor; the processor's acknowledge
+ * cycle is pic_ack. An edge stays latched until it is acknowledged, even if its wire drops: a short pulse is
+ * not lost. (The chip would answer with IR7.) Any thread; has its own lock, of rank LOCK_IRQ.
  */
 #ifndef DEVICE_PIC_H
 #define DEVICE_PIC_H

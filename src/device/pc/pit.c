@@ -154,16 +154,16 @@ static void portb_write(void *opaque, uint16_t offset, unsigned size, uint32_t v
 
 /* ---- the device ---- */
 
-#define COUNTER_FIELDS(i)                                                                                              \
-    FIELD(struct pit, counter[i].start), FIELD(struct pit, counter[i].next_at),                                        \
-        FIELD(struct pit, counter[i].n, .max = 65536), FIELD(struct pit, counter[i].next, .max = 65536),               \
-        FIELD(struct pit, counter[i].mode, .max = 5), FIELD(struct pit, counter[i].bcd, .max = 1),                     \
-        FIELD(struct pit, counter[i].access, .max = 3), FIELD(struct pit, counter[i].gate, .max = 1),                  \
-        FIELD(struct pit, counter[i].running, .max = 1), FIELD(struct pit, counter[i].armed, .max = 1),                \
-        FIELD(struct pit, counter[i].fired, .max = 1), FIELD(struct pit, counter[i].low_byte),                         \
-        FIELD(struct pit, counter[i].have_low, .max = 1), FIELD(struct pit, counter[i].read_high, .max = 1),           \
-        FIELD(struct pit, counter[i].latched, .max = 1), FIELD(struct pit, counter[i].latch_left, .max = 2),           \
-        FIELD(struct pit, counter[i].latch), FIELD(struct pit, counter[i].status_latched, .max = 1),                   \
+#define COUNTER_FIELDS(i)                                                                                    \
+    FIELD(struct pit, counter[i].start), FIELD(struct pit, counter[i].next_at),                              \
+        FIELD(struct pit, counter[i].n, .max = 65536), FIELD(struct pit, counter[i].next, .max = 65536),     \
+        FIELD(struct pit, counter[i].mode, .max = 5), FIELD(struct pit, counter[i].bcd, .max = 1),           \
+        FIELD(struct pit, counter[i].access, .max = 3), FIELD(struct pit, counter[i].gate, .max = 1),        \
+        FIELD(struct pit, counter[i].running, .max = 1), FIELD(struct pit, counter[i].armed, .max = 1),      \
+        FIELD(struct pit, counter[i].fired, .max = 1), FIELD(struct pit, counter[i].low_byte),               \
+        FIELD(struct pit, counter[i].have_low, .max = 1), FIELD(struct pit, counter[i].read_high, .max = 1), \
+        FIELD(struct pit, counter[i].latched, .max = 1), FIELD(struct pit, counter[i].latch_left, .max = 2), \
+        FIELD(struct pit, counter[i].latch), FIELD(struct pit, counter[i].status_latched, .max = 1),         \
         FIELD(struct pit, counter[i].status)
 
 static const struct field pit_fields[] = {

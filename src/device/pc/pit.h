@@ -1,8 +1,10 @@
 /*
- * pit: an Intel 8254 programmable interval timer, and system control port B (0x61) that gates its third counter.
+ * pit: an Intel 8254 programmable interval timer, and system control port B (0x61) that gates its third
+ * counter.
  *
- * Counts 1.193182 MHz of guest time. Counter 0's output is IRQ0; counters 0 and 1 are always gated on. Nothing ticks: counts and outputs are
- * computed from the clock when read; one timer wakes for counter 0's next edge. Edges that a late wake-up has missed become one.
+ * Counts 1.193182 MHz of guest time. Counter 0's output is IRQ0; counters 0 and 1 are always gated on.
+ * Nothing ticks: counts and outputs are computed from the clock when read; one timer wakes for counter 0's
+ * next edge. Edges that a late wake-up has missed become one.
  */
 #ifndef DEVICE_PIT_H
 #define DEVICE_PIT_H

@@ -25,7 +25,8 @@ static void settle(struct pit_counter *c, uint64_t now)
 {
     if (!c->next || !c->running || now < c->next_at)
         return;
-    bool half = c->mode == 3 && (c->next_at - c->start) % c->n != 0; /* in mode 3, from the middle: low comes next */
+    bool half =
+        c->mode == 3 && (c->next_at - c->start) % c->n != 0; /* in mode 3, from the middle: low comes next */
     c->n = c->next;
     c->next = 0;
     c->start = c->next_at - (half ? high_part(c->n) : 0);
@@ -168,7 +169,7 @@ static void new_count(struct pit_counter *c, uint64_t now, uint16_t written)
     uint32_t n = from_written(c, written);
     settle(c, now);
     if (periodic(c) && n == 1)
-        n = 2; /* a count of 1 is illegal in modes 2 and 3 */
+        n = 2;          /* a count of 1 is illegal in modes 2 and 3 */
     if (triggered(c)) { /* taken at the next trigger; a cycle under way goes on */
         if (c->fired && c->running)
             c->next = n, c->next_at = UINT64_MAX;
@@ -232,7 +233,8 @@ void pit_counter_latch_status(struct pit_counter *c, uint64_t now)
     if (c->status_latched)
         return;
     bool out = pit_counter_out(c, now), null = !c->n || c->next || !c->armed;
-    c->status = (uint8_t)((out ? STATUS_OUT : 0) | (null ? STATUS_NULL : 0) | c->access << 4 | c->mode << 1 | c->bcd);
+    c->status =
+        (uint8_t)((out ? STATUS_OUT : 0) | (null ? STATUS_NULL : 0) | c->access << 4 | c->mode << 1 | c->bcd);
     c->status_latched = 1;
 }
 

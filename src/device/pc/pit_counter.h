@@ -1,9 +1,11 @@
 /*
- * pit_counter: one counter of an 8254, as a function of time. Pure: time comes in as ticks of the counter's clock, the caller locks.
+ * pit_counter: one counter of an 8254, as a function of time. Pure: time comes in as ticks of the counter's
+ * clock, the caller locks.
  *
- * A counter runs from `start`: after d ticks, modes 0, 1, 4 and 5 stand at N - d and wrap; modes 2 and 3 repeat with period N. A gate that holds
- * the count freezes d. A count written to a running mode 2 or 3 counter waits in `next` until the period (mode 3: half of it) ends.
- * Source: Intel 8254 data sheet, "Mode Definitions".
+ * A counter runs from `start`: after d ticks, modes 0, 1, 4 and 5 stand at N - d and wrap; modes 2 and 3
+ * repeat with period N. A gate that holds the count freezes d. A count written to a running mode 2 or 3
+ * counter waits in `next` until the period (mode 3: half of it) ends. Source: Intel 8254 data sheet, "Mode
+ * Definitions".
  */
 #ifndef DEVICE_PIT_COUNTER_H
 #define DEVICE_PIT_COUNTER_H
@@ -17,7 +19,8 @@ struct pit_counter {
     uint8_t mode, bcd, access; /* as in the control word; access 1 low, 2 high, 3 both */
     uint8_t gate;
     uint8_t running;     /* false: held (gate), or waiting for a count or trigger */
-    uint8_t armed;       /* modes 1 and 5: a count is there, a gate edge starts it. Others: a count is there */
+    /* modes 1 and 5: a count is there, a gate edge starts it. Others: a count is there */
+    uint8_t armed;
     uint8_t fired;       /* modes 1 and 5: triggered at least once, so the output follows the count */
     uint8_t low_byte, have_low;      /* the first of two bytes being written */
     uint8_t read_high;               /* the next read gives the high byte */
@@ -27,7 +30,8 @@ struct pit_counter {
 };
 
 void pit_counter_reset(struct pit_counter *c, uint8_t gate);
-void pit_counter_control(struct pit_counter *c, uint64_t now, uint8_t word); /* a control word that is for this counter and no latch command */
+/* a control word that is for this counter and no latch command */
+void pit_counter_control(struct pit_counter *c, uint64_t now, uint8_t word);
 void pit_counter_latch(struct pit_counter *c, uint64_t now);
 void pit_counter_latch_status(struct pit_counter *c, uint64_t now);
 void pit_counter_write(struct pit_counter *c, uint64_t now, uint8_t v);

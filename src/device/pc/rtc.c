@@ -7,7 +7,23 @@
 #include "guest/clock.h"
 #include "host/host.h"
 
-enum { R_SEC, R_SEC_ALARM, R_MIN, R_MIN_ALARM, R_HOUR, R_HOUR_ALARM, R_WDAY, R_DAY, R_MONTH, R_YEAR, R_A, R_B, R_C, R_D, CMOS_SIZE = 128 };
+enum {
+    R_SEC,
+    R_SEC_ALARM,
+    R_MIN,
+    R_MIN_ALARM,
+    R_HOUR,
+    R_HOUR_ALARM,
+    R_WDAY,
+    R_DAY,
+    R_MONTH,
+    R_YEAR,
+    R_A,
+    R_B,
+    R_C,
+    R_D,
+    CMOS_SIZE = 128
+};
 enum { A_UIP = 0x80, A_DIVIDER = 0x70, A_RATE = 0x0f };
 enum { B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_BINARY = 0x04, B_24H = 0x02 };
 enum { C_IRQF = 0x80, C_PF = 0x40, C_AF = 0x20, C_UF = 0x10 };
@@ -21,11 +37,11 @@ struct rtc {
     struct device dev;
     struct rtc_config cfg;
     struct clock_timer *timer;
-    uint8_t cmos[CMOS_SIZE];  /* 0..9 and the century hold the time while frozen; else they are computed */
+    uint8_t cmos[CMOS_SIZE]; /* 0..9 and the century hold the time while frozen; else they are computed */
     uint8_t index, irq_level;
-    uint64_t offset_ns;       /* rtc time = real time + offset (wraps) */
-    uint64_t seen_sec;        /* last second whose update (alarm, UF) was taken into account */
-    uint64_t periodic_at;     /* guest ns of the next periodic flag, 0 when the rate is off */
+    uint64_t offset_ns;   /* rtc time = real time + offset (wraps) */
+    uint64_t seen_sec;    /* last second whose update (alarm, UF) was taken into account */
+    uint64_t periodic_at; /* guest ns of the next periodic flag, 0 when the rate is off */
 };
 
 static struct rtc *of(struct device *d)
@@ -121,7 +137,8 @@ static void latch_time(struct rtc *r)
     r->cmos[RTC_CENTURY] = (uint8_t)((century / 10) << 4 | century % 10);
 }
 
-/* Make the time what the registers say, `fraction_ns` into that second. Nonsense is taken as arithmetic takes it. */
+/* Make the time what the registers say, `fraction_ns` into that second. Nonsense is taken as arithmetic takes
+ * it. */
 static void time_from_registers(struct rtc *r, uint64_t fraction_ns)
 {
     unsigned century = (unsigned)(r->cmos[RTC_CENTURY] >> 4) * 10 + (r->cmos[RTC_CENTURY] & 15);
@@ -198,7 +215,8 @@ static void catch_up(struct rtc *r)
     update_irq(r);
 }
 
-/* Arm the timer for the next event that would interrupt. While an interrupt waits to be acknowledged there is nothing to add. */
+/* Arm the timer for the next event that would interrupt. While an interrupt waits to be acknowledged there is
+ * nothing to add. */
 static void rearm(struct rtc *r)
 {
     uint64_t when = UINT64_MAX, now = clock_now(r->cfg.clock);
@@ -376,7 +394,8 @@ static int rtc_loaded(struct device *d, struct err *e)
     uint64_t period = period_ns(r);
     (void)e;
     r->cmos[R_A] &= 0x7f;
-    /* The phase is at most one period ahead, whatever the file says; seconds that passed meanwhile raise nothing by themselves. */
+    /* The phase is at most one period ahead, whatever the file says; seconds that passed meanwhile raise
+     * nothing by themselves. */
     uint64_t now = clock_now(r->cfg.clock);
     if (!period)
         r->periodic_at = 0;

@@ -11,12 +11,37 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 enum { FIFO_SIZE = 16 };
 
 enum { IER_RX = 1, IER_TX = 2, IER_LINE = 4, IER_MODEM = 8 };
-enum { IIR_NONE = 0x01, IIR_MODEM = 0x00, IIR_TX = 0x02, IIR_RX = 0x04, IIR_LINE = 0x06, IIR_TIMEOUT = 0x0c, IIR_FIFO = 0xc0 };
+enum {
+    IIR_NONE = 0x01,
+    IIR_MODEM = 0x00,
+    IIR_TX = 0x02,
+    IIR_RX = 0x04,
+    IIR_LINE = 0x06,
+    IIR_TIMEOUT = 0x0c,
+    IIR_FIFO = 0xc0
+};
 enum { FCR_ENABLE = 1, FCR_CLEAR_RX = 2, FCR_CLEAR_TX = 4 };
 enum { LCR_STOP = 4, LCR_PARITY = 8, LCR_BREAK = 0x40, LCR_DLAB = 0x80 };
 enum { MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 0x10 };
-enum { LSR_DR = 1, LSR_OE = 2, LSR_BI = 0x10, LSR_ERRORS = 0x1e, LSR_THRE = 0x20, LSR_TEMT = 0x40, LSR_FIFO_ERR = 0x80 };
-enum { MSR_DCTS = 1, MSR_DDSR = 2, MSR_TERI = 4, MSR_DDCD = 8, MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80 };
+enum {
+    LSR_DR = 1,
+    LSR_OE = 2,
+    LSR_BI = 0x10,
+    LSR_ERRORS = 0x1e,
+    LSR_THRE = 0x20,
+    LSR_TEMT = 0x40,
+    LSR_FIFO_ERR = 0x80
+};
+enum {
+    MSR_DCTS = 1,
+    MSR_DDSR = 2,
+    MSR_TERI = 4,
+    MSR_DDCD = 8,
+    MSR_CTS = 0x10,
+    MSR_DSR = 0x20,
+    MSR_RI = 0x40,
+    MSR_DCD = 0x80
+};
 
 struct fifo {
     uint8_t data[FIFO_SIZE], flags[FIFO_SIZE]; /* flags: LSR error bits that came with the character */
@@ -29,12 +54,13 @@ struct serial {
     struct chr_client client;
     struct clock_timer *timer;
     uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
-    uint8_t msr;          /* lines and deltas as read */
-    uint8_t line_errors;  /* LSR 1..4, until LSR is read */
-    uint8_t tx_pending;   /* the THRE interrupt's latch: set when THR empties, cleared by reading it in IIR or writing THR */
-    uint8_t rx_timeout;   /* character time-out is indicated */
+    uint8_t msr;         /* lines and deltas as read */
+    uint8_t line_errors; /* LSR 1..4, until LSR is read */
+    uint8_t tx_pending;  /* the THRE interrupt's latch: set when THR empties, cleared by reading it in IIR or
+                            writing THR */
+    uint8_t rx_timeout;  /* character time-out is indicated */
     uint8_t irq_level;
-    uint64_t timeout_at;  /* guest ns of the armed character time-out, 0 none */
+    uint64_t timeout_at; /* guest ns of the armed character time-out, 0 none */
     struct fifo rx, tx;
 };
 
@@ -239,7 +265,8 @@ static void write_data(struct serial *s, uint8_t byte)
 
 /* ---- the other registers ---- */
 
-/* The modem lines: from the other end, or in loopback from our own outputs (data sheet 8.7). Changes set the deltas. */
+/* The modem lines: from the other end, or in loopback from our own outputs (data sheet 8.7). Changes set the
+ * deltas. */
 static void update_modem(struct serial *s)
 {
     uint8_t lines = s->cfg.chr ? MSR_CTS | MSR_DSR | MSR_DCD : 0;

@@ -1,8 +1,9 @@
 /*
  * serial: a 16550A UART with its FIFOs (National PC16550D data sheet, 1995), at eight ports.
  *
- * Characters leave at once, as if the line were infinitely fast; when the backend takes no more they wait in the transmit FIFO and THRE stays
- * low. Received characters come only as far as there is room, so nothing typed is lost. The interrupt line is gated by OUT2, as on a PC.
+ * Characters leave at once, as if the line were infinitely fast; when the backend takes no more they wait in
+ * the transmit FIFO and THRE stays low. Received characters come only as far as there is room, so nothing
+ * typed is lost. The interrupt line is gated by OUT2, as on a PC.
  */
 #ifndef DEVICE_SERIAL_H
 #define DEVICE_SERIAL_H

@@ -1,6 +1,7 @@
 /*
- * sysctl: two ports of one byte each. System control port A (0x92; PS/2): fast reset, and A20, which is always open. And pvpanic, by which a
- * guest says that its kernel has crashed (QEMU's pvpanic specification: bit 0 panicked, bit 1 a crash kernel takes over).
+ * sysctl: two ports of one byte each. System control port A (0x92; PS/2): fast reset, and A20, which is
+ * always open. And pvpanic, by which a guest says that its kernel has crashed (QEMU's pvpanic specification:
+ * bit 0 panicked, bit 1 a crash kernel takes over).
  */
 #ifndef DEVICE_SYSCTL_H
 #define DEVICE_SYSCTL_H

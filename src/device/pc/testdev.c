@@ -78,7 +78,8 @@ static const struct field testdev_fields[] = {
     FIELD_BLOB(struct testdev, iomem),
 };
 
-static const struct field_table testdev_table = {"testdev", 1, testdev_fields, ARRAY_LEN(testdev_fields), NULL};
+static const struct field_table testdev_table = {"testdev", 1, testdev_fields, ARRAY_LEN(testdev_fields),
+                                                 NULL};
 
 static unsigned testdev_saved(struct device *d, struct saved *out, unsigned max)
 {

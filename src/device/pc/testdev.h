@@ -2,7 +2,7 @@
  * testdev: what kvm-unit-tests finds on QEMU as pc-testdev and isa-debug-exit. Only on request.
  *
  *     port 0xe0..0xe3      a register that gives back what was written (1, 2, 4 bytes, any alignment)
- *     port 0xe4..0xe7      "forget the mapping of the page at this address": writing has no effect that a guest could see
+ *     port 0xe4..0xe7      "forget the mapping of this page": no effect that a guest could see
  *     port 0xe8..0xeb      the register again, but byte by byte
  *     port 0x2000 + n      interrupt wire n (0..23): writing 0 lowers, else raises
  *     0xff000000, 64 KiB   memory-mapped bytes that give back what was written

@@ -1,6 +1,6 @@
 /*
- * rig: a bench for one chip: ports, memory, a clock that stands still unless moved, recorded interrupt wires, a character backend that a test
- * plays. Header-only, for the tests of this room.
+ * rig: a bench for one chip: ports, memory, a clock that stands still unless moved, recorded interrupt wires,
+ * a character backend that a test plays. Header-only, for the tests of this room.
  */
 #ifndef PC_TEST_RIG_H
 #define PC_TEST_RIG_H
@@ -122,7 +122,8 @@ static inline size_t fake_type(struct fake_chr *f, const void *p, size_t n)
     return n;
 }
 
-static const struct chr_ops fake_chr_ops = {.attach = fake_attach, .write = fake_write, .resume = fake_resume};
+static const struct chr_ops fake_chr_ops = {
+    .attach = fake_attach, .write = fake_write, .resume = fake_resume};
 
 static inline void rig_stop(void *opaque)
 {

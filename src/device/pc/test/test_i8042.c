@@ -11,8 +11,14 @@ struct ctx {
 
 static struct i8042 *make(struct rig *r, bool keyboard)
 {
-    struct i8042_config cfg = {.bus = r->bus, .data_port = DATA, .command_port = CMD, .kbd_irq = rig_line(r, KBD),
-                               .aux_irq = rig_line(r, AUX), .keyboard = keyboard, .reset = rig_reset_cb, .opaque = r};
+    struct i8042_config cfg = {.bus = r->bus,
+                               .data_port = DATA,
+                               .command_port = CMD,
+                               .kbd_irq = rig_line(r, KBD),
+                               .aux_irq = rig_line(r, AUX),
+                               .keyboard = keyboard,
+                               .reset = rig_reset_cb,
+                               .opaque = r};
     struct i8042 *k = i8042_new(&cfg, &r->err);
     assert_non_null(k);
     return k;

@@ -1,4 +1,5 @@
-/* The small ones (ACPI registers, control ports, test devices), and what holds for every chip: no access sequence does harm. */
+/* The small ones (ACPI registers, control ports, test devices), and what holds for every chip: no access
+ * sequence does harm. */
 #include <time.h>
 #include "rig.h"
 #include "base/log.h"
@@ -37,29 +38,66 @@ static struct set *set_new(void)
 {
     struct set *s = calloc(1, sizeof(*s));
     struct rig *r = s->r = rig_new();
-    struct testdev_config tc = {.bus = r->bus, .mem = r->mem, .port = 0xe0, .irq_port = 0x2000, .iomem = IOMEM_BASE};
+    struct testdev_config tc = {
+        .bus = r->bus, .mem = r->mem, .port = 0xe0, .irq_port = 0x2000, .iomem = IOMEM_BASE};
     for (unsigned i = 0; i < TESTDEV_LINES; i++)
         tc.irq[i] = rig_line(r, i);
-    s->all[0] = serial_device(s->serial = serial_new(&(struct serial_config){.bus = r->bus, .port = 0x3f8, .irq = rig_line(r, 4),
-                                  .clock = r->clock, .loop = r->loop, .chr = &r->chr.chr}, &r->err));
-    s->all[1] = rtc_device(s->rtc = rtc_new(&(struct rtc_config){.bus = r->bus, .port = 0x70, .irq = rig_line(r, 8),
-                               .clock = r->clock, .loop = r->loop}, &r->err));
-    s->all[2] = i8042_device(s->i8042 = i8042_new(&(struct i8042_config){.bus = r->bus, .data_port = 0x60, .command_port = 0x64,
-                                 .kbd_irq = rig_line(r, 1), .aux_irq = rig_line(r, 12), .keyboard = true, .reset = rig_reset_cb,
-                                 .opaque = r}, &r->err));
-    s->all[3] = ioapic_device(s->ioapic = ioapic_new(&(struct ioapic_config){.mem = r->mem, .base = IOAPIC_BASE,
-                                  .msi = {rig_msi, r}}, &r->err));
-    s->all[4] = pic_device(s->pic = pic_new(&(struct pic_config){.bus = r->bus, .master_port = 0x20, .slave_port = 0xa0,
-                               .elcr_port = 0x4d0, .out = rig_line(r, 31)}, &r->err));
-    s->all[5] = pit_device(s->pit = pit_new(&(struct pit_config){.bus = r->bus, .port = 0x40, .control_port = 0x61,
-                               .irq = rig_line(r, 0), .clock = r->clock, .loop = r->loop}, &r->err));
-    s->all[6] = acpi_pm_device(s->acpi = acpi_pm_new(&(struct acpi_pm_config){.bus = r->bus, .port = 0x600, .irq = rig_line(r, 9),
-                                   .power_off = rig_power_off_cb, .reset = rig_reset_cb, .opaque = r}, &r->err));
-    s->all[7] = sysctl_device(s->sysctl = sysctl_new(&(struct sysctl_config){.bus = r->bus, .port_a = 0x92, .pvpanic_port = 0x505,
-                                  .reset = rig_reset_cb, .panic = rig_panic_cb, .opaque = r}, &r->err));
+    s->all[0] = serial_device(s->serial = serial_new(&(struct serial_config){.bus = r->bus,
+                                                                             .port = 0x3f8,
+                                                                             .irq = rig_line(r, 4),
+                                                                             .clock = r->clock,
+                                                                             .loop = r->loop,
+                                                                             .chr = &r->chr.chr},
+                                                     &r->err));
+    s->all[1] = rtc_device(
+        s->rtc = rtc_new(
+            &(struct rtc_config){
+                .bus = r->bus, .port = 0x70, .irq = rig_line(r, 8), .clock = r->clock, .loop = r->loop},
+            &r->err));
+    s->all[2] = i8042_device(s->i8042 = i8042_new(&(struct i8042_config){.bus = r->bus,
+                                                                         .data_port = 0x60,
+                                                                         .command_port = 0x64,
+                                                                         .kbd_irq = rig_line(r, 1),
+                                                                         .aux_irq = rig_line(r, 12),
+                                                                         .keyboard = true,
+                                                                         .reset = rig_reset_cb,
+                                                                         .opaque = r},
+                                                  &r->err));
+    s->all[3] = ioapic_device(
+        s->ioapic = ioapic_new(
+            &(struct ioapic_config){.mem = r->mem, .base = IOAPIC_BASE, .msi = {rig_msi, r}}, &r->err));
+    s->all[4] = pic_device(s->pic = pic_new(&(struct pic_config){.bus = r->bus,
+                                                                 .master_port = 0x20,
+                                                                 .slave_port = 0xa0,
+                                                                 .elcr_port = 0x4d0,
+                                                                 .out = rig_line(r, 31)},
+                                            &r->err));
+    s->all[5] = pit_device(s->pit = pit_new(&(struct pit_config){.bus = r->bus,
+                                                                 .port = 0x40,
+                                                                 .control_port = 0x61,
+                                                                 .irq = rig_line(r, 0),
+                                                                 .clock = r->clock,
+                                                                 .loop = r->loop},
+                                            &r->err));
+    s->all[6] = acpi_pm_device(s->acpi = acpi_pm_new(&(struct acpi_pm_config){.bus = r->bus,
+                                                                              .port = 0x600,
+                                                                              .irq = rig_line(r, 9),
+                                                                              .power_off = rig_power_off_cb,
+                                                                              .reset = rig_reset_cb,
+                                                                              .opaque = r},
+                                                     &r->err));
+    s->all[7] = sysctl_device(s->sysctl = sysctl_new(&(struct sysctl_config){.bus = r->bus,
+                                                                             .port_a = 0x92,
+                                                                             .pvpanic_port = 0x505,
+                                                                             .reset = rig_reset_cb,
+                                                                             .panic = rig_panic_cb,
+                                                                             .opaque = r},
+                                                     &r->err));
     s->all[8] = testdev_device(s->testdev = testdev_new(&tc, &r->err));
-    s->all[9] = debugexit_device(s->debugexit = debugexit_new(&(struct debugexit_config){.bus = r->bus, .port = 0xf4,
-                                     .exit = rig_exit_cb, .opaque = r}, &r->err));
+    s->all[9] = debugexit_device(
+        s->debugexit = debugexit_new(
+            &(struct debugexit_config){.bus = r->bus, .port = 0xf4, .exit = rig_exit_cb, .opaque = r},
+            &r->err));
     return s;
 }
 
@@ -147,8 +185,9 @@ static void the_test_device_echoes_and_drives_wires(void **state)
 /* One random access somewhere in the set's ports and registers, or an event from outside. */
 static void poke(struct set *s, uint64_t *seed)
 {
-    static const uint16_t port[][2] = {{0x20, 2}, {0x40, 4}, {0x60, 5}, {0x70, 2}, {0x92, 1}, {0xa0, 2}, {0xe0, 12}, {0xf4, 4},
-                                       {0x3f8, 8}, {0x4d0, 2}, {0x505, 1}, {0x600, 4}, {0x2000, 24}};
+    static const uint16_t port[][2] = {{0x20, 2},  {0x40, 4},  {0x60, 5},   {0x70, 2},  {0x92, 1},
+                                       {0xa0, 2},  {0xe0, 12}, {0xf4, 4},   {0x3f8, 8}, {0x4d0, 2},
+                                       {0x505, 1}, {0x600, 4}, {0x2000, 24}};
     struct rig *r = s->r;
     uint32_t what = rig_random(seed), v = rig_random(seed);
     unsigned size = 1u << (what >> 8 & 3 ? 0 : what >> 10 & 1 ? 1 : 2), group = what % ARRAY_LEN(port);
@@ -219,7 +258,8 @@ static void no_sequence_of_accesses_crashes_and_any_state_saves_and_loads(void *
     }
 }
 
-/* Bytes from a file that somebody made up: refused (then the machine is thrown away), or taken, and then nothing they do does harm. */
+/* Bytes from a file that somebody made up: refused (then the machine is thrown away), or taken, and then
+ * nothing they do does harm. */
 static void no_saved_bytes_crash(void **state)
 {
     struct set *s = *state;
@@ -235,7 +275,8 @@ static void no_saved_bytes_crash(void **state)
         for (unsigned n = rig_random(&seed) % 4 + 1; n; n--)
             b.data[rig_random(&seed) % b.len] = (uint8_t)rig_random(&seed);
         struct rbuf in = rbuf_of(b.data, b.len);
-        bool bad = state_get(&in, obj[0].table, obj[0].table->version, obj[0].obj, &e) || device_loaded(d, &e);
+        bool bad =
+            state_get(&in, obj[0].table, obj[0].table->version, obj[0].obj, &e) || device_loaded(d, &e);
         buf_free(&b);
         if (bad) {
             refused++;

@@ -11,7 +11,8 @@ struct ctx {
 
 static struct pic *make(struct rig *r)
 {
-    struct pic_config cfg = {.bus = r->bus, .master_port = M, .slave_port = S, .elcr_port = ELCR, .out = rig_line(r, INTR)};
+    struct pic_config cfg = {
+        .bus = r->bus, .master_port = M, .slave_port = S, .elcr_port = ELCR, .out = rig_line(r, INTR)};
     struct pic *p = pic_new(&cfg, &r->err);
     assert_non_null(p);
     return p;

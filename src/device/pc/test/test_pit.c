@@ -11,7 +11,12 @@ struct ctx {
 
 static struct pit *make(struct rig *r)
 {
-    struct pit_config cfg = {.bus = r->bus, .port = PORT, .control_port = PORTB, .irq = rig_line(r, IRQ), .clock = r->clock, .loop = r->loop};
+    struct pit_config cfg = {.bus = r->bus,
+                             .port = PORT,
+                             .control_port = PORTB,
+                             .irq = rig_line(r, IRQ),
+                             .clock = r->clock,
+                             .loop = r->loop};
     struct pit *p = pit_new(&cfg, &r->err);
     assert_non_null(p);
     return p;

@@ -20,8 +20,13 @@ static uint64_t fake_real(void *opaque)
 
 static struct rtc *make(struct rig *r, uint64_t *real)
 {
-    struct rtc_config cfg = {.bus = r->bus, .port = PORT, .irq = rig_line(r, IRQ), .clock = r->clock, .loop = r->loop,
-                             .realtime_ns = fake_real, .opaque = real};
+    struct rtc_config cfg = {.bus = r->bus,
+                             .port = PORT,
+                             .irq = rig_line(r, IRQ),
+                             .clock = r->clock,
+                             .loop = r->loop,
+                             .realtime_ns = fake_real,
+                             .opaque = real};
     struct rtc *t = rtc_new(&cfg, &r->err);
     assert_non_null(t);
     return t;
@@ -67,7 +72,8 @@ static void pass(struct ctx *c, uint64_t ns)
 static void time_is_the_hosts_in_bcd_with_weekday_and_century(void **state)
 {
     struct ctx *c = *state;
-    const uint8_t want[] = {0x59, 0x59, 0x23, 4, 0x28, 0x02, 0x24, 0x20}, index[] = {0, 2, 4, 6, 7, 8, 9, 0x32};
+    const uint8_t want[] = {0x59, 0x59, 0x23, 4, 0x28, 0x02, 0x24, 0x20},
+                  index[] = {0, 2, 4, 6, 7, 8, 9, 0x32};
     for (unsigned i = 0; i < sizeof(want); i++)
         assert_int_equal(get(c, index[i]), want[i]);
     pass(c, SEC);
@@ -95,7 +101,8 @@ static void setting_the_clock_moves_it_and_it_goes_on(void **state)
 {
     struct ctx *c = *state;
     put(c, 0x0b, 0x82);
-    put(c, 0, 0x30), put(c, 2, 0x15), put(c, 4, 0x12), put(c, 7, 0x31), put(c, 8, 0x12), put(c, 9, 0x99), put(c, 0x32, 0x19);
+    put(c, 0, 0x30), put(c, 2, 0x15), put(c, 4, 0x12), put(c, 7, 0x31), put(c, 8, 0x12), put(c, 9, 0x99),
+        put(c, 0x32, 0x19);
     pass(c, 5 * SEC);
     assert_int_equal(get(c, 0), 0x30); /* SET holds it */
     put(c, 0x0b, 0x02);

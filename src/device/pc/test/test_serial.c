@@ -11,7 +11,12 @@ struct ctx {
 
 static struct serial *make(struct rig *r)
 {
-    struct serial_config cfg = {.bus = r->bus, .port = PORT, .irq = rig_line(r, IRQ), .clock = r->clock, .loop = r->loop, .chr = &r->chr.chr};
+    struct serial_config cfg = {.bus = r->bus,
+                                .port = PORT,
+                                .irq = rig_line(r, IRQ),
+                                .clock = r->clock,
+                                .loop = r->loop,
+                                .chr = &r->chr.chr};
     struct serial *s = serial_new(&cfg, &r->err);
     assert_non_null(s);
     return s;
