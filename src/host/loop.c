@@ -30,6 +30,7 @@ struct loop_fd {
 struct loop_timer {
     struct loop_fd *source;
     int fd;
+    atomic_uint settings; /* what was written before the timer was set is seen by fn: said once more for those who do not know the kernel */
     void (*fn)(void *opaque);
     void *opaque;
 };
@@ -43,9 +44,9 @@ struct post {
 struct loop {
     int epoll, wake;
     struct loop_fd *wake_source, *dead;
-    atomic_bool stop, running; /* running changes with the mutex held */
-    pthread_t thread;
-    pthread_mutex_t mutex; /* guards posts */
+    atomic_bool stop;
+    _Atomic(pthread_t) runner; /* the thread in loop_run, 0 when none is; changes with the mutex held */
+    pthread_mutex_t mutex;     /* guards posts */
     struct list posts;
     void (*idle)(void *opaque), (*busy)(void *opaque);
     void *idle_opaque, *busy_opaque;
@@ -60,22 +61,39 @@ static void kick(struct loop *l)
     errno = was;
 }
 
-/* Those that are there now: what they post in turn comes after the fds have had their turn. */
-static void run_posts(struct loop *l)
+static void take_posts(struct loop *l, struct list *out)
 {
-    struct list now;
-    list_init(&now);
+    list_init(out);
     pthread_mutex_lock(&l->mutex);
     while (!list_empty(&l->posts)) {
         struct list *n = l->posts.next;
         list_remove(n);
-        list_append(&now, n);
+        list_append(out, n);
     }
     pthread_mutex_unlock(&l->mutex);
+}
+
+/* Those that are there now: what they post in turn comes after the fds have had their turn. */
+static void run_posts(struct loop *l)
+{
+    struct list now;
+    take_posts(l, &now);
     while (!list_empty(&now)) {
         struct post *p = CONTAINER_OF(now.next, struct post, node);
         list_remove(&p->node);
         p->fn(p->opaque);
+        free(p);
+    }
+}
+
+/* What is posted by the last posts of a loop that goes away has nowhere to run. */
+static void drop_posts(struct loop *l)
+{
+    struct list now;
+    take_posts(l, &now);
+    while (!list_empty(&now)) {
+        struct post *p = CONTAINER_OF(now.next, struct post, node);
+        list_remove(&p->node);
         free(p);
     }
 }
@@ -125,6 +143,7 @@ void loop_free(struct loop *l)
     if (!l)
         return;
     run_posts(l);
+    drop_posts(l);
     loop_del_fd(l->wake_source);
     bury(l);
     if (l->wake >= 0)
@@ -147,11 +166,10 @@ void loop_on_busy(struct loop *l, void (*fn)(void *opaque), void *opaque)
     l->busy_opaque = opaque;
 }
 
-static void set_running(struct loop *l, bool running)
+static void set_runner(struct loop *l, pthread_t thread)
 {
     pthread_mutex_lock(&l->mutex);
-    l->thread = pthread_self();
-    atomic_store(&l->running, running);
+    atomic_store(&l->runner, thread);
     pthread_mutex_unlock(&l->mutex);
 }
 
@@ -166,7 +184,7 @@ static void dispatch(struct loop_fd *f, uint32_t events)
 void loop_run(struct loop *l)
 {
     struct epoll_event ev[32];
-    set_running(l, true);
+    set_runner(l, pthread_self());
     while (!atomic_exchange(&l->stop, false)) {
         if (l->idle)
             l->idle(l->idle_opaque);
@@ -178,7 +196,7 @@ void loop_run(struct loop *l)
             dispatch(ev[i].data.ptr, ev[i].events);
         bury(l);
     }
-    set_running(l, false);
+    set_runner(l, 0);
     run_posts(l); /* somebody may wait for them in loop_call */
 }
 
@@ -235,6 +253,7 @@ static void on_timer(void *opaque, uint32_t events)
     struct loop_timer *t = opaque;
     uint64_t count;
     (void)events;
+    atomic_load(&t->settings);
     if (read(t->fd, &count, sizeof count) == sizeof count) /* else it was disarmed or moved meanwhile */
         t->fn(t->opaque);
 }
@@ -263,6 +282,7 @@ struct loop_timer *loop_timer_new(struct loop *l, void (*fn)(void *opaque), void
 static void set_timer(struct loop_timer *t, uint64_t ns)
 {
     struct itimerspec ts = {.it_value = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)}};
+    atomic_fetch_add(&t->settings, 1);
     CHECK(timerfd_settime(t->fd, TFD_TIMER_ABSTIME, &ts, NULL) == 0);
 }
 
@@ -296,7 +316,7 @@ static int post(struct loop *l, void (*fn)(void *opaque), void *opaque, bool onl
         return -ENOMEM;
     *p = (struct post){.fn = fn, .opaque = opaque};
     pthread_mutex_lock(&l->mutex);
-    bool refused = only_running && !atomic_load(&l->running);
+    bool refused = only_running && !atomic_load(&l->runner);
     if (!refused)
         list_append(&l->posts, &p->node);
     pthread_mutex_unlock(&l->mutex);
@@ -333,7 +353,7 @@ static void run_call(void *opaque)
 
 bool loop_is_current(const struct loop *l)
 {
-    return atomic_load(&l->running) && pthread_equal(l->thread, pthread_self());
+    return atomic_load(&l->runner) == pthread_self();
 }
 
 void loop_call(struct loop *l, void (*fn)(void *opaque), void *opaque)
