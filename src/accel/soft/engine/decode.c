@@ -8,6 +8,7 @@
 #include <string.h>
 #include <Zydis/Zydis.h>
 #include "accel/soft/engine/insn.h"
+#include "accel/soft/engine/seed.h"
 
 void exec_ud(struct cpu *c, const struct insn *in)
 {
@@ -145,6 +146,8 @@ static void set_implied_segment(struct insn *out, const ZydisDecodedInstruction 
             continue;
         if (i < zi->operand_count_visible)
             return;
+        if (SEED_BUG(5) && op->mem.segment >= ZYDIS_REGISTER_FS)
+            continue;
         if (!found || address_register(op->mem.base) == X86_RSI)
             out->seg = segment_number(op->mem.segment);
         found = true;

@@ -43,6 +43,8 @@ static void exec_bit_string(struct cpu *c, const struct insn *in)
     unsigned bit = (unsigned)offset & (in->opsize * 8u - 1);
     struct insn moved = *in;
 
+    if (SEED_BUG(4))
+        offset = (int64_t)((uint64_t)offset & 0xffff);
     moved.disp += (offset >> (3 + size_index(in->opsize))) * in->opsize;
     if (in->op == BIT_TEST)
         change_bit(c, &moved, mem_get(c, &moved, in->opsize), &bit);

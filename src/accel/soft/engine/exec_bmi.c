@@ -23,7 +23,7 @@ static void exec_bextr(struct cpu *c, const struct insn *in)
     need_vex_gpr(c, FEAT_BMI1);
     uint64_t v = insn_get(c, in, 1), control = insn_get(c, in, 2);
     unsigned start = (unsigned)control & 0xff, len = (unsigned)(control >> 8) & 0xff;
-    v = start >= in->opsize * 8u ? 0 : v >> start;
+    v = start >= (SEED_BUG(16) ? 64 : in->opsize * 8u) ? SEED_BUG(16) ? v : 0 : v >> start;
     if (len < 64)
         v &= (1ull << len) - 1;
     insn_set_reg(c, in, 0, v);
@@ -72,6 +72,8 @@ static void exec_mulx(struct cpu *c, const struct insn *in)
     unsigned __int128 p = (unsigned __int128)(c->gpr[X86_RDX] & mask_size(in->opsize)) * insn_get(c, in, 2);
     insn_set_reg(c, in, 1, (uint64_t)p);
     insn_set_reg(c, in, 0, (uint64_t)(p >> (in->opsize * 8)));
+    if (SEED_BUG(17))
+        insn_set_reg(c, in, 1, (uint64_t)p);
 }
 
 static void exec_pdep(struct cpu *c, const struct insn *in)

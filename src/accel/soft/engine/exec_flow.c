@@ -70,7 +70,7 @@ static void exec_ret_64(struct cpu *c, const struct insn *in)
 {
     uint64_t sp = c->gpr[X86_RSP];
     branch_near(c, cpu_load(c, X86_SS, sp, 8), 8);
-    c->gpr[X86_RSP] = sp + 8 + in->imm;
+    c->gpr[X86_RSP] = sp + 8 + (SEED_BUG(11) ? in->imm & 0x7fff : in->imm);
 }
 
 static void exec_ret(struct cpu *c, const struct insn *in)
@@ -94,7 +94,7 @@ static void exec_loop(struct cpu *c, const struct insn *in)
 
     if (n != 0 && (in->op == ZYDIS_MNEMONIC_LOOP || zf == (in->op == ZYDIS_MNEMONIC_LOOPE)))
         branch_near(c, c->next_rip + in->imm, in->opsize);
-    cpu_set_gpr(c, X86_RCX, in->adsize, n);
+    cpu_set_gpr(c, X86_RCX, in->adsize == 4 && SEED_BUG(12) ? 2 : in->adsize, n);
 }
 
 bool exec_flow_setup(struct insn *out, const ZydisDecodedInstruction *zi, enum cpu_mode mode)

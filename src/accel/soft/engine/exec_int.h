@@ -68,7 +68,7 @@ static inline bool flags_cond(uint64_t f, unsigned cc)
         t = !(f & X86_SF) != !(f & X86_OF);
         break;
     case 7:
-        t = (f & X86_ZF) || !(f & X86_SF) != !(f & X86_OF);
+        t = (!SEED_BUG(19) && (f & X86_ZF)) || !(f & X86_SF) != !(f & X86_OF);
         break;
     }
     return t ^ (cc & 1);

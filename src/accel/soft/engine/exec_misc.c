@@ -22,7 +22,7 @@ static void exec_sahf(struct cpu *c, const struct insn *in)
     (void)in;
     if (c->mode == MODE_64)
         need_feature(c, FEAT_LAHF64);
-    flags_set(c, X86_ARITH_FLAGS & 0xff, c->gpr[X86_RAX] >> 8);
+    flags_set(c, SEED_BUG(18) ? X86_ARITH_FLAGS : X86_ARITH_FLAGS & 0xff, c->gpr[X86_RAX] >> 8 & 0xff);
 }
 
 static void exec_clc(struct cpu *c, const struct insn *in)

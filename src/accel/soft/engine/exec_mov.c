@@ -67,6 +67,7 @@ static bool setup_widen(struct insn *out, const ZydisDecodedInstruction *zi, con
         out->exec = sign ? (memory ? movsx_1_m : movsx_1_r) : (memory ? movzx_1_m : movzx_1_r);
         return true;
     case 2:
+        sign = sign && !(SEED_BUG(15) && memory);
         out->exec = sign ? (memory ? movsx_2_m : movsx_2_r) : (memory ? movzx_2_m : movzx_2_r);
         return true;
     default:
@@ -96,7 +97,7 @@ static void exec_cmov(struct cpu *c, const struct insn *in)
     uint64_t v = insn_get(c, in, 1);
     if (flags_cond(c->rflags, in->cond))
         insn_set_reg(c, in, 0, v);
-    else
+    else if (!SEED_BUG(6))
         insn_set_reg(c, in, 0, c->gpr[in->reg[0]]);
 }
 

@@ -47,7 +47,10 @@ static void exec_mul(struct cpu *c, const struct insn *in)
 static s128 signed_product(struct cpu *c, uint64_t a, uint64_t b, unsigned size)
 {
     s128 p = (s128)sign_extend(a, size) * sign_extend(b, size);
-    set_overflow(c, p != sign_extend((uint64_t)p, size));
+    if (SEED_BUG(1))
+        set_overflow(c, (u128)p >> (size * 8) != 0);
+    else
+        set_overflow(c, p != sign_extend((uint64_t)p, size));
     return p;
 }
 
@@ -88,7 +91,7 @@ static void exec_div(struct cpu *c, const struct insn *in)
     u128 n = get_accumulator(c, in->opsize);
 
     /* the quotient fits when the upper half is less than the divisor; this also covers zero */
-    if (n >> (in->opsize * 8) >= d)
+    if (n >> (in->opsize * 8) >= d + (SEED_BUG(2) && d ? 1 : 0))
         cpu_raise(c, X86_DE);
     if (n >> 64 == 0)
         set_quotient(c, in->opsize, (uint64_t)n / d, (uint64_t)n % d);

@@ -48,6 +48,8 @@ static void exec_shift(struct cpu *c, const struct insn *in)
 {
     /* the count operand is CL or an immediate, of a byte whatever the operand size */
     uint8_t count = (uint8_t)(in->kind[1] == OPD_IMM ? in->imm : c->gpr[X86_RCX]);
+    if (SEED_BUG(3))
+        count &= 31;
     change_operand(c, in, change_shift, &count);
 }
 

@@ -8,6 +8,8 @@ static inline void push(struct cpu *c, unsigned size, uint64_t v)
     uint64_t sp = c->gpr[X86_RSP];
     if (c->mode == MODE_64) {
         sp -= size;
+        if (SEED_BUG(20))
+            c->gpr[X86_RSP] = sp;
         cpu_store(c, X86_SS, sp, size, v);
         c->gpr[X86_RSP] = sp;
     } else {
@@ -50,8 +52,9 @@ static void exec_pop_mem(struct cpu *c, const struct insn *in)
 {
     uint64_t old = c->gpr[X86_RSP], sp = old, v = cpu_pop_at(c, &sp, in->opsize);
 
+    uint64_t early = insn_ea(c, in);
     cpu_set_sp(c, sp);
-    uint64_t ea = insn_ea(c, in), after = c->gpr[X86_RSP];
+    uint64_t ea = SEED_BUG(9) ? early : insn_ea(c, in), after = c->gpr[X86_RSP];
     c->gpr[X86_RSP] = old;
     cpu_store(c, in->seg, ea, in->opsize, v);
     c->gpr[X86_RSP] = after;
@@ -99,7 +102,7 @@ static void enter_check(struct cpu *c, const struct insn *in, unsigned level, ui
 
 static void exec_enter(struct cpu *c, const struct insn *in)
 {
-    unsigned level = in->sel & 31, width = cpu_stack_size(c);
+    unsigned level = in->sel & (SEED_BUG(10) ? 7 : 31), width = cpu_stack_size(c);
     uint64_t size = in->imm & 0xffff, sp = c->gpr[X86_RSP], bp = c->gpr[X86_RBP];
 
     enter_check(c, in, level, size);
@@ -111,7 +114,7 @@ static void exec_enter(struct cpu *c, const struct insn *in)
     }
     if (level)
         cpu_push_at(c, &sp, in->opsize, frame & mask_size(in->opsize));
-    cpu_set_gpr(c, X86_RBP, width, frame);
+    cpu_set_gpr(c, X86_RBP, in->opsize, frame);
     cpu_set_sp(c, sp - size);
 }
 

@@ -114,7 +114,7 @@ static void movs_one(struct cpu *c, const struct insn *in)
 static void copy_up(uint8_t *dst, const uint8_t *src, uint64_t n, unsigned size)
 {
     uint64_t bytes = n * size;
-    if (dst <= src || dst >= src + bytes) {
+    if (dst <= src || dst >= src + bytes || SEED_BUG(13)) {
         memmove(dst, src, bytes);
         return;
     }
@@ -311,7 +311,8 @@ static inline void repeat_while(struct cpu *c, const struct insn *in, pair_fn *o
         if (must_yield(c, going ? n : 0, &since, in_bulk))
             break;
     }
-    flags_compare(c, p.a, p.b, in->opsize);
+    if (!(SEED_BUG(14) && n == 0))
+        flags_compare(c, p.a, p.b, in->opsize);
 }
 
 static void exec_rep_cmps(struct cpu *c, const struct insn *in)

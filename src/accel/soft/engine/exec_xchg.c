@@ -95,8 +95,8 @@ static void exec_xadd(struct cpu *c, const struct insn *in)
         insn_set_reg(c, in, 1, x.old);
     } else {
         uint64_t old = insn_get(c, in, 0), sum = add_flags(c, old, x.add, in->opsize);
-        insn_set_reg(c, in, 1, old);
-        insn_set_reg(c, in, 0, sum);
+        insn_set_reg(c, in, SEED_BUG(8) ? 0 : 1, SEED_BUG(8) ? sum : old);
+        insn_set_reg(c, in, SEED_BUG(8) ? 1 : 0, SEED_BUG(8) ? old : sum);
     }
 }
 
@@ -126,7 +126,7 @@ static void exec_cmpxchg_mem(struct cpu *c, const struct insn *in)
         cpu_ref_store(&r, old == acc ? v : old);
     }
     cpu_ref_end(&r);
-    flags_compare(c, acc, old, in->opsize);
+    flags_compare(c, SEED_BUG(7) ? old : acc, SEED_BUG(7) ? acc : old, in->opsize);
     if (acc != old)
         cpu_set_gpr(c, X86_RAX, in->opsize, old);
 }

@@ -1,13 +1,17 @@
 /*
- * seed: bugs planted on purpose. `meson setup -Dseed_bug=N` builds the interpreter with bug N, so that tests/insn/seeded.sh can show that the
- * instruction lab finds it. In any other build SEED_BUG(n) is 0 and the compiler drops the branch.
+ * seed: bugs planted on purpose. `meson setup -Dseed_bug=N` builds the interpreter with bug N of SEED_BUGS, so that tests/insn/seeded.sh can show that
+ * the instruction lab finds it. In any other build SEED_BUG(n) is 0 and the compiler drops the branch.
  */
 #ifndef ENGINE_SEED_H
 #define ENGINE_SEED_H
 
-#ifndef SEED_BUG_NUMBER
+#if __has_include("seed_config.h")
+#include "seed_config.h" /* made by meson: SEED_BUG_NUMBER */
+#else
 #define SEED_BUG_NUMBER 0
 #endif
+
+enum { SEED_BUGS = 20 };
 #define SEED_BUG(n) (SEED_BUG_NUMBER == (n))
 
 #endif
