@@ -149,6 +149,8 @@ static uint64_t operand_address(const struct lab_case *k)
     if (in.index < 16)
         a += k->in.gpr[in.index] * in.scale;
     a &= in.adsize == 8 ? ~0ull : mask_size(in.adsize);
+    if (k->ldt && (in.seg == X86_DS || in.seg == X86_ES || in.seg == X86_SS))
+        a += LDT_BASE;
     return a + (in.seg == X86_FS ? k->in.fs_base : in.seg == X86_GS ? k->in.gs_base : 0);
 }
 
@@ -201,6 +203,6 @@ void compare_print_case(const struct form *form, const struct lab_case *k)
     memcpy(&mxcsr, k->in.fpu.image + 24, 4);
     memcpy(&fcw, k->in.fpu.image, 2);
     memcpy(&fsw, k->in.fpu.image + 2, 2);
-    printf(" rip=%llx rflags=%llx fs=%llx gs=%llx mxcsr=%x fcw=%x fsw=%x ftw=%x\n", (unsigned long long)k->in.rip, (unsigned long long)k->in.rflags,
+    printf("%s rip=%llx rflags=%llx fs=%llx gs=%llx mxcsr=%x fcw=%x fsw=%x ftw=%x\n", k->ldt ? " ldt" : "", (unsigned long long)k->in.rip, (unsigned long long)k->in.rflags,
            (unsigned long long)k->in.fs_base, (unsigned long long)k->in.gs_base, mxcsr, fcw, fsw, k->in.fpu.image[4]);
 }

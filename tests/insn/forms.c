@@ -350,9 +350,6 @@ static void judge(struct form *form, const struct builder *b, const ZydisDecoded
     } else if (why) {
         form->verdict = FORM_OTHER_TEST;
         form->why = why;
-    } else if (b->mode == MODE_16) {
-        form->verdict = FORM_OTHER_TEST;
-        form->why = "16-bit code; unit tests";
     } else {
         form->verdict = FORM_TEST;
         form->why = zi->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED ? "privileged: here that it faults; the rest in the system suite" : "";

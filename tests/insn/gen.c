@@ -82,7 +82,14 @@ static void patch(struct lab_case *k, uint64_t at, const void *bytes, unsigned n
 
 static uint64_t segment_base(const struct gen *g, const ZydisDecodedOperand *op)
 {
+    if (g->k->ldt && (op->mem.segment == ZYDIS_REGISTER_DS || op->mem.segment == ZYDIS_REGISTER_ES || op->mem.segment == ZYDIS_REGISTER_SS))
+        return LDT_BASE;
     return op->mem.segment == ZYDIS_REGISTER_FS ? g->k->in.fs_base : op->mem.segment == ZYDIS_REGISTER_GS ? g->k->in.gs_base : 0;
+}
+
+static uint64_t stack_base(const struct gen *g)
+{
+    return g->k->ldt ? LDT_BASE : 0;
 }
 
 static void set_displacement(struct gen *g, uint64_t value)
@@ -128,6 +135,8 @@ static void aim(struct gen *g, const ZydisDecodedOperand *op, uint64_t at)
         }
     }
     s->gpr[b] = mul == 1 ? want : want / mul;
+    if (g->zi.address_width == 16)
+        s->gpr[b] = (s->gpr[b] & 0xffff) | (rng_next(g->r) & 0xffff0000);
     /* bits above the address size are not looked at */
     if (g->zi.address_width == 32 && g->k->mode == MODE_64 && b != X86_RSP)
         s->gpr[b] ^= rng_next(g->r) << 32;
@@ -184,8 +193,8 @@ static uint64_t visible_address(const struct gen *g)
             a += g->k->in.gpr[address_register(op->mem.base)];
         if (op->mem.index != ZYDIS_REGISTER_NONE && op->mem.type != ZYDIS_MEMOP_TYPE_VSIB)
             a += g->k->in.gpr[address_register(op->mem.index)] * op->mem.scale;
-        if (g->zi.address_width == 32)
-            a &= 0xffffffff;
+        if (g->zi.address_width < 64)
+            a &= mask_size(g->zi.address_width / 8);
         return a + segment_base(g, op);
     }
     return 0;
@@ -197,13 +206,13 @@ static uint64_t branch_target(struct gen *g)
     uint64_t from = g->k->in.rip, t;
     switch (rng_below(g->r, 12)) {
     case 0:
-        return 0x30000000ull + rng_below(g->r, 0x1000);
+        return (g->k->mode == MODE_16 ? CODE_BASE + 0x2800 : 0x30000000ull) + rng_below(g->r, 0x1000);
     case 1:
-        return g->k->mode == MODE_64 ? place(g->r, PLACE_NONCANONICAL, 1) : 0x30000000ull;
+        return g->k->mode == MODE_64 ? place(g->r, PLACE_NONCANONICAL, 1) : CODE_BASE + 0x2ffe;
     default:
         do {
             t = CODE_BASE + rng_below(g->r, CODE_PAGES * PAGE);
-        } while (t + 1 > from && t < from + g->k->len + 6);
+        } while (t + 1 > from && t < from + g->k->len + LAB_EXIT_BYTES + 1);
         return t;
     }
 }
@@ -215,12 +224,12 @@ static bool set_relative(struct gen *g)
     uint64_t next = g->k->in.rip + g->k->len, t = 0;
 
     for (unsigned tries = 0; tries < 64; tries++) {
-        t = n == 4 && chance(g->r, 10) ? 0x30000000ull + rng_below(g->r, 0x1000) : CODE_BASE + rng_below(g->r, CODE_PAGES * PAGE);
+        t = n == 4 && chance(g->r, 10) ? (g->k->mode == MODE_16 ? CODE_BASE + 0x2800 : 0x30000000ull) + rng_below(g->r, 0x1000) : CODE_BASE + rng_below(g->r, CODE_PAGES * PAGE);
         if (n < 4)
             t = next + (n == 1 ? (uint64_t)(int64_t)(int8_t)rng_next(g->r) : (uint64_t)(int64_t)(int16_t)rng_next(g->r));
         bool lands = t >= CODE_BASE && t < CODE_BASE + CODE_PAGES * PAGE;
         if (n == 4 || lands) {
-            if (t + 1 > g->k->in.rip && t < next + 6)
+            if (t + 1 > g->k->in.rip && t < next + LAB_EXIT_BYTES + 1)
                 continue;
             uint64_t rel = t - next;
             memcpy(g->k->bytes + g->zi.raw.imm[0].offset, &rel, n);
@@ -232,12 +241,12 @@ static bool set_relative(struct gen *g)
 
 static bool set_branch(struct gen *g)
 {
-    uint64_t t = branch_target(g);
+    uint64_t t = branch_target(g) - (g->k->mode == MODE_16 ? CODE_BASE : 0);
 
     if (g->zi.attributes & ZYDIS_ATTRIB_IS_RELATIVE)
         return set_relative(g);
     if (g->zi.meta.category == ZYDIS_CATEGORY_RET) {
-        patch(g->k, g->k->in.gpr[X86_RSP], &t, g->zi.operand_width / 8);
+        patch(g->k, g->k->in.gpr[X86_RSP] + stack_base(g), &t, g->zi.operand_width / 8);
         return true;
     }
     if (g->zi.mnemonic != ZYDIS_MNEMONIC_JMP && g->zi.mnemonic != ZYDIS_MNEMONIC_CALL)
@@ -305,7 +314,7 @@ static void set_special(struct gen *g)
         if (chance(g->r, 40)) {
             s->gpr[X86_RAX] = 0;
             uint8_t zero[LAB_MAX_PATCH] = {0};
-            patch(g->k, s->gpr[X86_RDI], zero, sizeof(zero));
+            patch(g->k, (s->gpr[X86_RDI] & mask_size(g->zi.address_width / 8)) + stack_base(g), zero, sizeof(zero));
         }
         if (chance(g->r, 25))
             s->gpr[X86_RSI] = s->gpr[X86_RDI] + rng_below(g->r, 64) - 32;
@@ -325,7 +334,7 @@ static void set_special(struct gen *g)
             g->k->bytes[g->zi.raw.imm[1].offset] &= 7;
     }
     if (m == ZYDIS_MNEMONIC_ENTER && chance(g->r, 80))
-        s->gpr[X86_RBP] = place(g->r, chance(g->r, 80) ? PLACE_RW : PLACE_RW_STRADDLE, 8);
+        s->gpr[X86_RBP] = place(g->r, chance(g->r, 80) ? PLACE_RW : PLACE_RW_STRADDLE, 8) - stack_base(g);
     if (m == ZYDIS_MNEMONIC_LDMXCSR || m == ZYDIS_MNEMONIC_VLDMXCSR) {
         uint32_t v = (uint32_t)rng_next(g->r) & (chance(g->r, 80) ? 0xffff : 0xffffffff);
         patch(g->k, visible_address(g), &v, 4);
@@ -342,6 +351,7 @@ static void set_special(struct gen *g)
 
 static bool draw_bytes(struct gen *g, bool keep)
 {
+    static const uint8_t overrides[] = {0x64, 0x65, 0x64, 0x65, 0x26, 0x2e, 0x36, 0x3e};
     const struct encoding *e = &g->f->enc;
     struct operand_bits b = {0};
     unsigned registers = g->f->mode == MODE_64 ? 16 : 8;
@@ -360,7 +370,7 @@ static bool draw_bytes(struct gen *g, bool keep)
         b.vvvv |= 8;
     b.short_vex = chance(g->r, 50);
     if (g->f->has_memory && chance(g->r, 8))
-        b.segment = chance(g->r, 50) ? 0x64 : 0x65;
+        b.segment = overrides[rng_below(g->r, sizeof(overrides))];
     for (unsigned i = 0; i < sizeof(b.tail); i++)
         b.tail[i] = (uint8_t)(chance(g->r, 30) ? gen_integer(g->r) : rng_next(g->r));
     forms_emit(e, g->f->mode, &b, g->k->bytes);
@@ -394,7 +404,9 @@ bool gen_case(struct rng *r, const struct form *f, enum placement p, struct lab_
     memset(k, 0, offsetof(struct lab_case, in));
     k->mode = f->mode;
     k->placement = (uint8_t)p;
+    k->ldt = f->mode == MODE_16 || (f->mode == MODE_32 && chance(r, 50));
     gen_registers(r, &k->in);
+    k->in.gpr[X86_RSP] -= stack_base(&g);
     for (unsigned tries = 0; tries < 48 && !drawn; tries++)
         drawn = draw_bytes(&g, tries >= 24);
     if (!drawn)

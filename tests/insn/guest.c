@@ -289,19 +289,36 @@ static void save_fpu(const struct x86_fpu *f, struct lab_fpu *out)
     }
 }
 
+static struct x86_seg ldt_segment(uint16_t sel, uint64_t base, uint32_t limit, uint32_t attr)
+{
+    return (struct x86_seg){.base = base, .limit = limit, .attr = attr | X86_SEG_S | 3u << 5 | X86_SEG_P, .sel = sel};
+}
+
+static void load_segments(const struct lab_case *k, struct x86_state *s)
+{
+    if (k->mode == MODE_64)
+        s->seg[X86_CS] = segment(SEL_CODE64, 0xb | X86_SEG_S | 3u << 5 | X86_SEG_P | X86_SEG_L | X86_SEG_G);
+    else if (k->mode == MODE_32)
+        s->seg[X86_CS] = segment(SEL_CODE32, 0xb | X86_SEG_S | 3u << 5 | X86_SEG_P | X86_SEG_DB | X86_SEG_G);
+    else
+        s->seg[X86_CS] = ldt_segment(SEL_LDT_CODE16, CODE_BASE, LDT_CODE_LIMIT, 0xb);
+    if (!k->ldt)
+        return;
+    s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS] = ldt_segment(SEL_LDT_DATA, LDT_BASE, LDT_LIMIT, 3 | X86_SEG_DB);
+    if (k->mode == MODE_16)
+        s->seg[X86_SS] = ldt_segment(SEL_LDT_STACK16, LDT_BASE, LDT_LIMIT, 3);
+}
+
 static void load_state(const struct guest *g, const struct lab_case *k, struct x86_state *s)
 {
     *s = g->start;
     memcpy(s->gpr, k->in.gpr, sizeof(s->gpr));
-    s->rip = k->in.rip;
+    s->rip = k->in.rip - (k->mode == MODE_16 ? CODE_BASE : 0);
     s->rflags = k->in.rflags;
     load_fpu(&s->fpu, &k->in.fpu);
     s->seg[X86_FS].base = k->in.fs_base;
     s->seg[X86_GS].base = k->in.gs_base;
-    if (k->mode == MODE_64)
-        s->seg[X86_CS] = segment(SEL_CODE64, 0xb | X86_SEG_S | 3u << 5 | X86_SEG_P | X86_SEG_L | X86_SEG_G);
-    else
-        s->seg[X86_CS] = segment(SEL_CODE32, 0xb | X86_SEG_S | 3u << 5 | X86_SEG_P | X86_SEG_DB | X86_SEG_G);
+    load_segments(k, s);
 }
 
 static bool has_error_code(unsigned vector)
@@ -340,8 +357,8 @@ void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *
     load_state(g, k, &s);
     unsigned steps = engine_step_state(g->engine, &s, 1);
     /* a repeated string instruction may stop between elements, still at itself */
-    uint64_t left = k->in.gpr[X86_RCX];
-    while (steps == 1 && s.rip == k->in.rip && (s.seg[X86_CS].sel & 3) && s.gpr[X86_RCX] != left) {
+    uint64_t left = k->in.gpr[X86_RCX], code_base = k->mode == MODE_16 ? CODE_BASE : 0;
+    while (steps == 1 && s.rip + code_base == k->in.rip && (s.seg[X86_CS].sel & 3) && s.gpr[X86_RCX] != left) {
         left = s.gpr[X86_RCX];
         steps = engine_step_state(g->engine, &s, 1);
     }
@@ -357,6 +374,7 @@ void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *
     save_fpu(&s.fpu, &r->out.fpu);
     if ((s.seg[X86_CS].sel & 3) == 0)
         read_frame(g, &s, r);
+    r->out.rip += code_base;
     for (unsigned p = 0; p < DATA_PAGES; p++)
         memcpy(g->data + p * PAGE, g->ram + data_gpa(p), PAGE);
     lab_collect(g->data, pristine, r);

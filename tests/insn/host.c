@@ -6,11 +6,13 @@
  * the processor pushed. INT3 fills the rest of the code pages, so a branch is seen where it arrives.
  */
 #include <errno.h>
+#include <asm/ldt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -41,7 +43,7 @@ struct host {
 
 /* What the signal handler of the child tells the loop; a child runs one case at a time. */
 static struct lab_result *volatile running;
-static volatile uint64_t running_rip;
+static volatile uint64_t running_rip, running_base; /* offset in CS, and its base */
 
 static void die(const char *what)
 {
@@ -108,7 +110,7 @@ void lab_signal_c(int sig, siginfo_t *info, ucontext_t *uc)
         /* arrived at an INT3 of the code page: the instruction was a branch */
         state->rip--;
         r->vector = LAB_NO_FAULT;
-    } else if (r->vector == X86_PF_VEC && (r->error & PF_I) && r->cr2 == state->rip && state->rip != running_rip) {
+    } else if (r->vector == X86_PF_VEC && (r->error & PF_I) && r->cr2 == state->rip + running_base && state->rip != running_rip) {
         /* a branch to where nothing can be fetched: the branch itself is complete */
         r->vector = LAB_NO_FAULT;
         state->rflags &= ~(uint64_t)X86_RF;
@@ -116,7 +118,14 @@ void lab_signal_c(int sig, siginfo_t *info, ucontext_t *uc)
     g[REG_RIP] = (greg_t)(uintptr_t)lab_resume;
     g[REG_RSP] = (greg_t)state->host_rsp;
     g[REG_EFL] = 0x202;
-    g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | SEL_CODE64;
+    g[REG_CSGSFS] = (g[REG_CSGSFS] & 0x0000ffffffff0000ll) | SEL_CODE64 | (greg_t)SEL_DATA << 48;
+}
+
+static void set_ldt(unsigned sel, uint32_t base, uint32_t limit, bool code, bool wide)
+{
+    struct user_desc d = {.entry_number = sel >> 3, .base_addr = base, .limit = limit, .seg_32bit = wide, .contents = code ? 2 : 0, .useable = 1};
+    if (syscall(SYS_modify_ldt, 1, &d, sizeof(d)))
+        die("modify_ldt");
 }
 
 static void child_setup(int fd)
@@ -141,6 +150,9 @@ static void child_setup(int fd)
     memcpy(stub + 16, out32, sizeof(out32));
     memcpy(stub + 64, &leave, 8);
 
+    set_ldt(SEL_LDT_CODE16, CODE_BASE, LDT_CODE_LIMIT, true, false);
+    set_ldt(SEL_LDT_DATA, LDT_BASE, LDT_LIMIT, false, true);
+    set_ldt(SEL_LDT_STACK16, LDT_BASE, LDT_LIMIT, false, false);
     if (sigaltstack(&ss, NULL))
         die("sigaltstack");
     sa.sa_sigaction = lab_signal;
@@ -150,40 +162,54 @@ static void child_setup(int fd)
     __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(SEL_DATA));
 }
 
+/* The way out behind the instruction: a jump to the stub, far from 16-bit code. */
+static void put_exit(uint8_t *at, enum cpu_mode mode)
+{
+    if (mode == MODE_16) {
+        static const uint8_t far_jump[LAB_EXIT_BYTES] = {0x66, 0xea, 0x00, 0x00, 0x01, 0x10, SEL_CODE64, 0x00};
+        memcpy(at, far_jump, sizeof(far_jump));
+        return;
+    }
+    int32_t rel = (int32_t)(STUB_BASE + (mode == MODE_64 ? 0u : 16u) - ((uintptr_t)at + 5u));
+    at[0] = 0xe9;
+    memcpy(at + 1, &rel, 4);
+}
+
 static void put_code(const struct lab_case *k)
 {
     uint8_t *at = (uint8_t *)k->in.rip;
-    unsigned here = k->len - k->fetch_cut;
-    int32_t rel = (int32_t)(STUB_BASE + (k->mode == MODE_64 ? 0u : 16u) - (k->in.rip + k->len + 5u));
 
-    memcpy(at, k->bytes, here);
-    if (k->fetch_cut)
-        return;
-    at[k->len] = 0xe9;
-    memcpy(at + k->len + 1, &rel, 4);
+    memcpy(at, k->bytes, (size_t)(k->len - k->fetch_cut));
+    if (!k->fetch_cut)
+        put_exit(at + k->len, k->mode);
 }
 
 static void run_one(const struct lab_case *k, struct lab_result *r, uint8_t *data, const uint8_t *pristine)
 {
     struct lab_state *state = (struct lab_state *)STATE_BASE;
-    unsigned clean = k->fetch_cut ? (unsigned)(k->len - k->fetch_cut) : k->len + 5u;
+    unsigned clean = k->fetch_cut ? (unsigned)(k->len - k->fetch_cut) : k->len + (unsigned)LAB_EXIT_BYTES;
+    uint64_t code_base = k->mode == MODE_16 ? CODE_BASE : 0;
 
     if (k->patch_len)
         memcpy(data + (k->patch_at - DATA_BASE), k->patch, k->patch_len);
     put_code(k);
     *state = k->in;
-    state->enter[0] = (uint32_t)k->in.rip;
-    state->enter[1] = SEL_CODE32;
+    state->enter[0] = (uint32_t)(k->in.rip - code_base);
+    state->enter[1] = k->mode == MODE_16 ? SEL_LDT_CODE16 : SEL_CODE32;
+    state->data_sel = k->ldt ? SEL_LDT_DATA : SEL_DATA;
+    state->stack_sel = !k->ldt ? SEL_DATA : k->mode == MODE_16 ? SEL_LDT_STACK16 : SEL_LDT_DATA;
     r->vector = LAB_NO_FAULT;
     r->error = 0;
     r->cr2 = 0;
-    running_rip = k->in.rip;
+    running_rip = k->in.rip - code_base;
+    running_base = code_base;
     running = r;
-    state->rip = k->in.rip;
     lab_enter(k->mode != MODE_64);
     running = NULL;
     if (r->vector == LAB_NO_FAULT && state->rip == k->in.rip)
         state->rip = k->in.rip + k->len;
+    else
+        state->rip += code_base;
     r->out = *state;
     memset((void *)k->in.rip, 0xcc, clean);
     lab_collect(data, pristine, r);

@@ -11,9 +11,11 @@
 #define HGS    (STATE + 176)
 #define ENTER  (STATE + 184)
 #define FPU    (STATE + 192)
+#define DSEL   (STATE + 1024)
+#define SSEL   (STATE + 1028)
 
         .text
-/* void lab_enter(bool is_32bit): runs the case and returns when lab_leave or the signal handler lets it. */
+/* void lab_enter(int by_far_jump): runs the case and returns when lab_leave or the signal handler lets it. */
         .globl lab_enter
         .type lab_enter, @function
 lab_enter:
@@ -36,6 +38,11 @@ lab_enter:
         wrfsbase %rax
         mov GSBASE, %rax
         wrgsbase %rax
+        mov DSEL, %eax
+        mov %eax, %ds
+        mov %eax, %es
+        mov SSEL, %eax
+        mov %eax, %ss
         test %ebx, %ebx
         pushq FLAGS
         mov STATE + 8, %rcx
@@ -108,6 +115,7 @@ lab_resume:
         mov $SEL_DATA, %eax
         mov %eax, %ds
         mov %eax, %es
+        mov %eax, %ss
         pop %r15
         pop %r14
         pop %r13

@@ -1,7 +1,7 @@
 /*
  * lab: main. Deals cases out over the forms, runs both sides batch by batch, compares, reports.
  *
- *   lab --cases N --seed S [--form TEXT] [--mode 32|64] [--table FILE] [--json FILE] [--verbose N] [--list]
+ *   lab --cases N --seed S [--form TEXT] [--mode 16|32|64] [--table FILE] [--json FILE] [--verbose N] [--list]
  *
  * Exit status 0: every case agreed and every advertised form is implemented (and was run, when there were cases enough for all).
  */
@@ -70,7 +70,7 @@ static bool parse(int argc, char **argv, struct options *o)
             o->list = true;
             break;
         default:
-            fprintf(stderr, "usage: lab [--cases N] [--seed S] [--form TEXT] [--mode 32|64] [--table FILE] [--json FILE] [--verbose N] [--list]\n");
+            fprintf(stderr, "usage: lab [--cases N] [--seed S] [--form TEXT] [--mode 16|32|64] [--table FILE] [--json FILE] [--verbose N] [--list]\n");
             return false;
         }
     }
@@ -84,8 +84,7 @@ static void choose_forms(struct lab *l)
         abort();
     for (unsigned i = 0; i < l->forms.count; i++) {
         const struct form *f = &l->forms.list[i];
-        if (f->verdict != FORM_TEST || (l->opt.form && !strstr(f->text, l->opt.form)) || (l->opt.mode == 32 && f->mode != MODE_32) ||
-            (l->opt.mode == 64 && f->mode != MODE_64))
+        if (f->verdict != FORM_TEST || (l->opt.form && !strstr(f->text, l->opt.form)) || (l->opt.mode && l->opt.mode != 16 << f->mode))
             continue;
         l->todo[l->todo_count++] = i;
     }

@@ -37,11 +37,22 @@ static inline bool data_page_present(unsigned page)
     return page != DATA_HOLE && page < DATA_LONE + 1;
 }
 
+/* Bytes that the host puts behind the instruction: its way out. */
+enum { LAB_EXIT_BYTES = 8 };
+
 /* ---- selectors, those of Linux user space ---- */
 
 #define SEL_CODE64 0x33u
 #define SEL_CODE32 0x23u
 #define SEL_DATA   0x2bu
+
+/* Segments with a base and a limit, for 32-bit and 16-bit code: LDT entries on the host, hidden parts in the guest. */
+#define SEL_LDT_CODE16 0x07u /* base CODE_BASE, limit LDT_CODE_LIMIT */
+#define SEL_LDT_DATA   0x0fu /* base LDT_BASE, limit LDT_LIMIT */
+#define SEL_LDT_STACK16 0x17u /* the same with a 16-bit stack pointer */
+#define LDT_CODE_LIMIT 0x2fffu
+#define LDT_BASE       (DATA_BASE - PAGE)
+#define LDT_LIMIT      0x77ffu /* ends within the lone page */
 
 /* x87, SSE and AVX in XSAVE's standard format (SDM 1 13.4): AVX at 576. */
 struct lab_fpu {
@@ -52,8 +63,9 @@ struct lab_state {
     uint64_t gpr[16];
     uint64_t rip, rflags, fs_base, gs_base;
     uint64_t host_rsp, host_fs, host_gs;
-    uint32_t enter[2]; /* far pointer to rip for 32-bit code */
+    uint32_t enter[2]; /* far pointer to rip for 16- and 32-bit code */
     struct lab_fpu fpu;
+    uint32_t data_sel, stack_sel; /* DS and ES; SS */
 };
 _Static_assert(offsetof(struct lab_state, rip) == 128 && offsetof(struct lab_state, fpu) == 192, "host_asm.S relies on it");
 
@@ -70,6 +82,7 @@ struct lab_case {
     uint32_t form;
     uint8_t bytes[15], len;
     uint8_t mode;      /* enum cpu_mode */
+    uint8_t ldt;       /* data and stack segments are those of the LDT, else flat; always in 16-bit code */
     uint8_t placement; /* enum placement */
     uint8_t patch_len; /* bytes to put at patch_at before the case, in a present data page */
     uint8_t fetch_cut; /* bytes of the instruction that lie in the absent page after the code; 0: none */

@@ -126,7 +126,7 @@ static void exec_sarx(struct cpu *c, const struct insn *in)
     insn_set_reg(c, in, 0, (uint64_t)(s >> n));
 }
 
-bool exec_bmi_setup(struct insn *out)
+bool exec_bmi_setup(struct insn *out, const ZydisDecodedOperand *ops)
 {
     static const struct {
         uint16_t op;
@@ -142,6 +142,8 @@ bool exec_bmi_setup(struct insn *out)
     for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         if (out->op != table[i].op)
             continue;
+        /* 32 or 64 bits by VEX.W, whatever the mode's operand size */
+        out->opsize = (uint8_t)(ops[0].size / 8);
         out->exec = table[i].exec;
         return true;
     }

@@ -183,7 +183,7 @@ bool exec_shift_setup(struct insn *out);
 bool exec_muldiv_setup(struct insn *out, const ZydisDecodedInstruction *zi);
 bool exec_decimal_setup(struct insn *out);
 bool exec_bit_setup(struct insn *out, const ZydisDecodedOperand *ops);
-bool exec_bmi_setup(struct insn *out);
+bool exec_bmi_setup(struct insn *out, const ZydisDecodedOperand *ops);
 bool exec_flow_setup(struct insn *out, const ZydisDecodedInstruction *zi, enum cpu_mode mode);
 bool exec_stack_setup(struct insn *out, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops);
 bool exec_string_setup(struct insn *out, const ZydisDecodedInstruction *zi);

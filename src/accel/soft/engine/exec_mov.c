@@ -187,6 +187,7 @@ bool exec_mov_setup(struct insn *out, const ZydisDecodedInstruction *zi, const Z
         out->exec = exec_movbe;
         return true;
     case ZYDIS_MNEMONIC_MOVNTI:
+        out->opsize = (uint8_t)(ops[0].size / 8); /* an operand-size prefix has no effect */
         out->exec = exec_movnti;
         return true;
     case ZYDIS_MNEMONIC_XLAT:
