@@ -255,7 +255,8 @@ static void forget_gone(struct user *u)
     struct watch *now = malloc((u->watches + 1) * sizeof *now);
     if (!now)
         return;
-    memcpy(now, u->watch, u->watches * sizeof *now);
+    if (u->watches)
+        memcpy(now, u->watch, u->watches * sizeof *now);
     qsort(now, u->watches, sizeof *now, by_fd);
     for (unsigned i = 0; i < u->befores; i++)
         if (!bsearch(&u->before[i], now, u->watches, sizeof *now, by_fd))
