@@ -75,6 +75,8 @@ static int take_phdr(const struct src *s, struct elf_image *img, uint64_t off, s
     int r = read_phdr(s, img->is64, off, &ph, e);
     if (r)
         return r;
+    if (ph.p_type == PT_INTERP)
+        return err_set(e, ENOEXEC, "%s: not a kernel: it is a program for a running system; give a Linux bzImage or vmlinux", s->name);
     if (ph.p_type == PT_NOTE && !img->has_pvh)
         return read_notes(s, img, &ph, e);
     if (ph.p_type != PT_LOAD || !ph.p_memsz)
@@ -170,6 +172,8 @@ int elf_load_segments(struct load *l, const struct src *s, const struct elf_imag
     return 0;
 }
 
+enum { LINUX_LOWEST = 0x100000 }; /* no Linux lies below 1 MiB, static programs do */
+
 static int enter_linux(struct load *l, const struct src *s, const struct elf_image *img, const struct setup_header *h)
 {
     uint64_t entry;
@@ -180,6 +184,9 @@ static int enter_linux(struct load *l, const struct src *s, const struct elf_ima
     if (!load_allows(l, mode))
         return err_set(l->e, ENOTSUP, "%s: has no %s entry, it is a %s kernel", s->name, boot_entry_name(l->cfg->entry),
                        boot_entry_name(mode));
+    if (l->info->kernel_base < LINUX_LOWEST)
+        return err_set(l->e, ENOEXEC, "%s: not a kernel: an ELF without PVH note or multiboot header that loads at 0x%llx; give a Linux "
+                       "bzImage or vmlinux", s->name, (unsigned long long)l->info->kernel_base);
     return linux_boot(l, h, mode, entry, l->info->kernel_base);
 }
 

@@ -103,6 +103,20 @@ static void an_elf_for_another_processor_or_an_object_file_is_refused(void **sta
     buf_free(&b);
 }
 
+static void a_program_of_a_running_system_is_no_kernel(void **state)
+{
+    struct buf b;
+    struct elf_spec s = plain;
+    (void)state;
+    s.paddr = s.vaddr = 0x2000;
+    s.entry = 0x2040;
+    image_elf(&b, &s);
+    refused_bytes(&b, -ENOEXEC, "not a kernel: an ELF without PVH note or multiboot header that loads at 0x2000");
+    buf_free(&b);
+    struct boot_config cfg = {.kernel = {.path = "/proc/self/exe"}};
+    refused(&cfg, 64 * MIB, -ENOEXEC, "/proc/self/exe: not a kernel: it is a program");
+}
+
 static void a_kernel_that_does_not_fit_says_how_much_it_needs(void **state)
 {
     struct buf b;
@@ -271,6 +285,7 @@ int main(void)
         cmocka_unit_test(text_is_no_kernel),
         cmocka_unit_test(an_elf_cut_anywhere_is_refused),
         cmocka_unit_test(an_elf_for_another_processor_or_an_object_file_is_refused),
+        cmocka_unit_test(a_program_of_a_running_system_is_no_kernel),
         cmocka_unit_test(a_kernel_that_does_not_fit_says_how_much_it_needs),
         cmocka_unit_test(an_entry_outside_the_kernel_is_refused),
         cmocka_unit_test(a_damaged_payload_is_refused_for_every_packing),
