@@ -32,6 +32,8 @@ struct tlb_entry {
     uint64_t gpa;     /* of the page */
     uint8_t *note;    /* PAGE_* of the page: a store that finds PAGE_CODE set goes the slow way */
 };
+/* A direct-mapped memory of which block a linear address led to (block.h). */
+enum { JUMP_PAGES = 32, JUMP_SLOTS = 128, JUMP_SIZE = JUMP_PAGES * JUMP_SLOTS };
 enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS };
 enum tlb_kind { TLB_READ, TLB_WRITE, TLB_FETCH, TLB_KINDS };
 
@@ -55,6 +57,7 @@ struct cpu {
      * upper half of linear space (tlb.c); the bases to add, and which segments need no limit or type check for reads and for writes. */
     struct tlb_entry (*tlb_now)[TLB_SIZE];
     uint64_t asid[2];
+    uint64_t jump_tag[2];    /* what the low 16 bits of struct jump's key must be (block.h) */
     uint64_t fast_base[X86_SEGS];
     uint8_t fast_read, fast_write;
     struct x86_seg seg[X86_SEGS];
@@ -92,6 +95,10 @@ struct cpu {
     uint32_t fault_error;
 
     struct tlb_entry tlb[4][TLB_KINDS][TLB_SIZE]; /* [set][kind][page bits] */
+    struct jump {
+        uint64_t key;
+        struct block *block;
+    } jump[JUMP_SIZE];
     struct cpu_private *priv;  /* run.c, lapic.c, block.c: their own state, in the arena */
 };
 

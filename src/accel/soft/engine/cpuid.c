@@ -1,52 +1,57 @@
-/* cpuid: the instruction: the model's leaves with what changes at run time put in. */
+/*
+ * cpuid: the CPUID instruction: the leaves that were built for this vCPU, with the bits that follow its present state.
+ */
 #include "accel/soft/engine/private.h"
 
-/* Bytes of the XSAVE area for these components, standard format (SDM 1 13.4). */
-static uint32_t xsave_size(struct cpu *c, uint64_t components)
+/* Bytes of an XSAVE area in the standard format for the components in `mask` (SDM 1 13.4). */
+static uint32_t xsave_bytes(const struct cpu *c, uint64_t mask, bool compact)
 {
     uint32_t size = 576;
-    for (unsigned i = 2; i < 63; i++) {
-        if (!(components >> i & 1))
+
+    for (uint32_t i = 2; i < 63; i++) {
+        if (!(mask >> i & 1))
             continue;
         struct x86_cpuid_leaf l = x86_cpuid_get(&c->priv->cpuid, 0xd, i);
-        if (l.ebx + l.eax > size)
+        if (compact)
+            size = (l.ecx & 2 ? (size + 63) & ~63u : size) + l.eax;
+        else if (l.ebx + l.eax > size)
             size = l.ebx + l.eax;
     }
     return size;
 }
 
-/* The same, compacted (SDM 1 13.4.3): components follow one another, those with ECX bit 1 at multiples of 64. */
-static uint32_t xsave_compact_size(struct cpu *c, uint64_t components)
+static void dynamic_bits(const struct cpu *c, uint32_t leaf, uint32_t subleaf, struct x86_cpuid_leaf *l)
 {
-    uint32_t size = 576;
-    for (unsigned i = 2; i < 63; i++) {
-        if (!(components >> i & 1))
-            continue;
-        struct x86_cpuid_leaf l = x86_cpuid_get(&c->priv->cpuid, 0xd, i);
-        if (l.ecx & 2)
-            size = (size + 63) & ~63u;
-        size += l.eax;
+    uint32_t apic = c->priv->lapic.base & APIC_BASE_ENABLE ? 1u << 9 : 0;
+
+    switch (leaf) {
+    case 1:
+        l->ecx = (l->ecx & ~(1u << 27)) | (c->cr4 & CR4_OSXSAVE ? 1u << 27 : 0);
+        l->edx = (l->edx & ~(1u << 9)) | apic;
+        break;
+    case 0xd:
+        if (subleaf == 0 && l->eax)
+            l->ebx = xsave_bytes(c, c->xcr0, false);
+        else if (subleaf == 1 && l->eax & 0xa)
+            l->ebx = xsave_bytes(c, c->xcr0 | c->xss, true);
+        break;
+    case 0x80000001:
+        if (c->priv->amd)
+            l->edx = (l->edx & ~(1u << 9)) | apic;
+        else if (c->mode != MODE_64)
+            l->edx &= ~(1u << 11); /* Intel shows SYSCALL in 64-bit mode only */
+        break;
+    default:
+        break;
     }
-    return size;
 }
 
 void cpu_cpuid(struct cpu *c)
 {
-    uint32_t leaf = (uint32_t)c->gpr[X86_RAX], sub = (uint32_t)c->gpr[X86_RCX];
-    struct x86_cpuid_leaf l = x86_cpuid_get(&c->priv->cpuid, leaf, sub);
-    if (l.leaf == 1 || leaf == 1) {
-        l.ecx &= ~(1u << 27);
-        if (c->cr4 & CR4_OSXSAVE)
-            l.ecx |= 1u << 27;
-        if (!(c->priv->lapic.base & APIC_BASE_ENABLE))
-            l.edx &= ~(1u << 9);
-    }
-    if (leaf == 0xd && cpu_has(c, X86_F_XSAVE)) {
-        if (sub == 0)
-            l.ebx = xsave_size(c, c->xcr0);
-        else if (sub == 1 && cpu_has(c, X86_F_XSAVEC))
-            l.ebx = xsave_compact_size(c, c->xcr0 | c->xss);
-    }
+    uint32_t leaf = (uint32_t)c->gpr[X86_RAX], subleaf = (uint32_t)c->gpr[X86_RCX];
+    struct x86_cpuid_leaf l = x86_cpuid_get(&c->priv->cpuid, leaf, subleaf);
+
+    dynamic_bits(c, leaf, subleaf, &l);
     c->gpr[X86_RAX] = l.eax;
     c->gpr[X86_RBX] = l.ebx;
     c->gpr[X86_RCX] = l.ecx;

@@ -44,7 +44,8 @@ static void init_cpu(struct engine *en, unsigned i, uint8_t *at, const struct x8
     if (bits < 32 || bits > 52)
         bits = 36;
     p->phys_reserved = ((1ull << 52) - 1) & ~((1ull << bits) - 1);
-    p->tsc_khz = en->tsc_khz;
+    tsc_set_khz(c, en->tsc_khz);
+    p->amd = x86_cpuid_get(cpuid, 0, 0).ebx == 0x68747541; /* "Auth" */
     memset(c->tlb, 0xff, sizeof(c->tlb));
     p->next_asid = 1;
     block_cache_init(c, at + part(sizeof(struct cpu)) + part(sizeof(struct cpu_private)));

@@ -13,6 +13,15 @@ static _Noreturn void seg_fault(struct cpu *c, unsigned seg)
     cpu_gp(c, 0);
 }
 
+bool seg_holds(const struct x86_seg *s, uint64_t off, unsigned n)
+{
+    uint64_t last = off + n - 1;
+
+    if ((s->attr & 0xc) == 4) /* data, expands down: above the limit */
+        return off > s->limit && last <= (s->attr & X86_SEG_DB ? 0xffffffffull : 0xffffull);
+    return last <= s->limit;
+}
+
 /* Segment checks of `n` bytes at seg:off; the linear address. SDM 3A 5.3 (limits), 5.5 (types), 3.3.7.1 (canonical). */
 static uint64_t seg_linear(struct cpu *c, unsigned seg, uint64_t off, unsigned n, bool write)
 {
@@ -31,13 +40,8 @@ static uint64_t seg_linear(struct cpu *c, unsigned seg, uint64_t off, unsigned n
         if (write ? code || !rw : code && !rw)
             seg_fault(c, seg);
     }
-    uint64_t last = off + n - 1;
-    if ((s->attr & 0xc) == 4) { /* data, expands down: above the limit */
-        if (off <= s->limit || last > (s->attr & X86_SEG_DB ? 0xffffffffull : 0xffffull))
-            seg_fault(c, seg);
-    } else if (last > s->limit) {
+    if (!seg_holds(s, off, n))
         seg_fault(c, seg);
-    }
     return (uint32_t)(s->base + off);
 }
 

@@ -32,6 +32,7 @@ static void choose_tlb(struct cpu *c)
     else
         c->tlb_user = (c->cr4 & CR4_SMAP) && !(c->rflags & X86_AC) ? TLB_SUPER_SMAP : TLB_SUPER;
     c->tlb_now = c->tlb[c->tlb_user];
+    cpu_update_jump(c);
 }
 
 void cpu_update_mode(struct cpu *c)

@@ -45,6 +45,7 @@ enum attention {
     ATT_STOP = 32,   /* the world is being stopped */
     ATT_FLUSH = 64,  /* flush the TLB (dirty tracking) */
     ATT_TIMER = 128, /* look at the APIC timer now */
+    ATT_HALT = 256,  /* halted or waiting for SIPI; or an event is to be injected */
 };
 
 /* How the run loop was entered by longjmp. */
@@ -93,7 +94,10 @@ struct cpu_private {
     uint8_t stepping_state; /* engine_step_state: no callouts for interrupts */
     struct engine_exit_info *info;
     uint32_t budget;        /* blocks until the next look at the clock */
+    uint32_t ticks;
+    uint8_t amd;            /* the vendor is AuthenticAMD: SYSCALL in compatibility mode */
     uint32_t tsc_khz;
+    uint64_t tsc_mul;       /* ticks per ns, 24.40 fixed point */
     uint32_t last_slot;
     /* TLB generations: tlb.c */
     uint32_t next_asid;
@@ -155,6 +159,10 @@ _Noreturn void cpu_failed(struct cpu *c, const char *fmt, ...) __attribute__((fo
  * fault_*) or LEAVE_EXIT. For tests and engine_step_state. */
 int cpu_step_raw(struct cpu *c);
 
+/* ---- state.c ---- */
+
+void cpu_init_signal(struct cpu *c); /* INIT (SDM 3A 9.1.1): as RESET, but for caches, FPU, MSRs and time */
+
 /* ---- world.c ---- */
 
 void cpu_enter(struct cpu *c); /* come inside; flushes the TLB when slots changed meanwhile */
@@ -210,6 +218,13 @@ static inline enum tlb_set cpu_system_set(const struct cpu *c) /* of implicit su
 /* ---- mode.c ---- */
 
 void cpu_update_ac(struct cpu *c); /* only RFLAGS.AC or CR0.AM changed */
+static inline void cpu_update_jump(struct cpu *c) /* after asid, mode or tlb_user changed */
+{
+    uint64_t tag = (uint64_t)c->tlb_user << 14 | (uint64_t)c->mode << 12;
+
+    c->jump_tag[0] = tag | c->asid[0];
+    c->jump_tag[1] = tag | c->asid[1];
+}
 
 /* ---- mem.c ---- */
 
@@ -222,6 +237,8 @@ static inline void note_written(struct cpu *c, const uint8_t *note, uint64_t gpa
     if (unlikely(*(const volatile uint8_t *)note & PAGE_CODE))
         cpu_code_written(c, gpa);
 }
+/* n bytes at `off` lie within the limit of `s` (16- and 32-bit modes), expand-down included. */
+bool seg_holds(const struct x86_seg *s, uint64_t off, unsigned n);
 /* Linear accesses of any length with an explicit TLB set. */
 void linear_load(struct cpu *c, uint64_t linear, void *out, unsigned n, enum tlb_set set);
 void linear_store(struct cpu *c, uint64_t linear, const void *in, unsigned n, enum tlb_set set);
@@ -229,12 +246,11 @@ void linear_probe_write(struct cpu *c, uint64_t linear, unsigned n, enum tlb_set
 
 /* ---- excp.c ---- */
 
-void cpu_deliver_fault(struct cpu *c); /* what fault_* says; may itself raise */
-enum event_kind { EVENT_EXCEPTION, EVENT_EXTERNAL, EVENT_SOFT, EVENT_ICEBP };
-void cpu_deliver(struct cpu *c, uint8_t vector, enum event_kind kind, bool has_error, uint32_t error, uint64_t return_rip);
-void cpu_deliver_nmi(struct cpu *c);
+void cpu_deliver_fault(struct cpu *c);                     /* what fault_* says; may itself raise */
+void cpu_deliver_interrupt(struct cpu *c, uint8_t vector); /* external interrupt or NMI, at RIP; may raise */
 _Noreturn void cpu_triple_fault(struct cpu *c);
-_Noreturn void cpu_debug_trap(struct cpu *c, uint64_t dr6_bits); /* #DB with these DR6 bits; traps return to next_rip, BS by single step likewise */
+_Noreturn void cpu_debug_trap(struct cpu *c, uint64_t dr6_bits);  /* #DB with these DR6 bits, returning to next_rip */
+_Noreturn void cpu_debug_fault(struct cpu *c, uint64_t dr6_bits); /* the same, returning to rip: instruction breakpoints, general detect */
 
 /* ---- seg.c ---- */
 
@@ -249,11 +265,14 @@ void desc_fetch_system64(struct cpu *c, uint16_t sel, struct descriptor *d); /* 
 void desc_set_accessed(struct cpu *c, struct descriptor *d);
 void desc_to_seg(const struct descriptor *d, uint16_t sel, struct x86_seg *s);
 struct x86_seg seg_null(const struct cpu *c, uint16_t sel);
-struct x86_seg seg_real(uint16_t sel, bool v86);
-void cpu_set_seg(struct cpu *c, unsigned seg, const struct x86_seg *s); /* commit; derived state follows by cpu_update_mode */
+struct x86_seg seg_v86(uint16_t sel);
 /* Stack segment for privilege `dpl`, with `vector` raised on error: delivery and call gates. */
 void seg_check_stack(struct cpu *c, uint16_t sel, unsigned dpl, uint8_t vector, unsigned ext, struct x86_seg *out);
-void tss_stack(struct cpu *c, unsigned dpl, uint16_t *ss, uint64_t *sp);
+/* The stack for `dpl` of the 16- or 32-bit TSS; in 64-bit mode the stack pointer at `at` of the TSS. #TS(TR) when it lies beyond the limit. */
+/* After a return to an outer privilege: data segments that it may not use become null (SDM 2B RET). */
+void seg_drop_inner(struct cpu *c);
+void tss_stack(struct cpu *c, unsigned dpl, unsigned ext, uint16_t *ss, uint64_t *sp);
+uint64_t tss_stack64(struct cpu *c, unsigned at, unsigned ext);
 
 /* ---- task.c ---- */
 
@@ -264,9 +283,12 @@ void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return
 
 bool msr_read(struct cpu *c, uint32_t index, uint64_t *value);
 bool msr_write(struct cpu *c, uint32_t index, uint64_t value, bool host); /* host: by engine_set: no checks that the guest has */
+void tsc_set_khz(struct cpu *c, uint32_t khz);
+void tsc_write(struct cpu *c, uint64_t value);
+void tsc_adjust_write(struct cpu *c, uint64_t value);
 uint64_t tsc_at(const struct cpu *c, uint64_t now_ns);
 uint64_t tsc_to_ns(const struct cpu *c, uint64_t tsc); /* guest ns at which the TSC reaches `tsc` */
-bool pvclock_write(struct cpu *c, uint32_t index, uint64_t value);
+bool pvclock_write(struct cpu *c, uint32_t index, uint64_t value, bool host);
 void pvclock_update(struct cpu *c);
 
 /* ---- lapic.c ---- */
@@ -283,17 +305,44 @@ void lapic_accept(struct cpu *c, uint8_t vector); /* IRR -> ISR */
 bool lapic_extint(struct cpu *c);  /* the PIC's line is up and LINT0 lets it through */
 uint8_t lapic_tpr(const struct cpu *c);
 void lapic_set_tpr(struct cpu *c, uint8_t tpr);
-void lapic_timer_poll(struct cpu *c, uint64_t now);
-void lapic_set_deadline(struct cpu *c, uint64_t tsc);
+void lapic_error(struct cpu *c, uint32_t esr_bits);
+bool lapic_x2(const struct lapic *a);
 void lapic_get(struct cpu *c, struct x86_lapic *out);
 void lapic_set(struct cpu *c, const struct x86_lapic *in, uint64_t deadline);
+
+/* ---- lapic_bus.c ---- */
+
+void lapic_inject(struct cpu *c, uint8_t vector, bool level); /* any thread */
+void lapic_send(struct cpu *c, uint32_t icr, uint32_t dest);
+
+/* ---- lapic_timer.c; all on the owner's thread ---- */
+
+void lapic_timer_poll(struct cpu *c, uint64_t now);
+void lapic_timer_start(struct cpu *c, uint32_t initial);
+uint32_t lapic_timer_current(struct cpu *c);
+void lapic_timer_divide(struct cpu *c, uint32_t divide);
+void lapic_timer_mode(struct cpu *c, uint32_t was);
+void lapic_timer_off(struct cpu *c);
 void lapic_timer_rearm(struct cpu *c); /* after TSC_ADJUST or TSC writes */
+uint64_t lapic_timer_remaining(struct cpu *c);
+void lapic_timer_resume(struct cpu *c, uint64_t remaining_ns, uint64_t deadline);
+void lapic_set_deadline(struct cpu *c, uint64_t tsc);
+
+/* ---- xsave.c ---- */
+
+uint64_t xsave_in_use(const struct cpu *c); /* XINUSE (SDM 1 13.6) */
 
 /* ---- debug.c ---- */
+
+/* Leave engine_run with ENGINE_DEBUG at the present RIP. */
+_Noreturn void cpu_exit_debug(struct cpu *c, uint64_t dr6, uint64_t watch_addr, bool software);
 
 void debug_update(struct cpu *c); /* after DR7 or the debugger's wishes changed */
 void debug_watch(struct cpu *c, uint64_t linear, unsigned size, bool write); /* slow-path accesses while watch_armed */
 bool debug_watch_page(struct cpu *c, uint64_t page); /* a data breakpoint lies in this page */
+
+void debug_before(struct cpu *c);             /* instruction breakpoints at RIP; may not return */
+void debug_after(struct cpu *c, bool stepped); /* the traps that the instruction just committed has earned; may not return */
 
 /* ---- block.c ---- */
 
@@ -301,6 +350,8 @@ size_t block_cache_size(void);
 void block_cache_init(struct cpu *c, void *at);
 struct block *block_get(struct cpu *c); /* the block at RIP; fetch faults do not return */
 void block_flush(struct cpu *c);
+void jump_flush(struct cpu *c);
+void jump_flush_page(struct cpu *c, uint64_t linear);
 /* Decode the one instruction at RIP afresh into *in. Fetch faults do not return. */
 void block_decode_one(struct cpu *c, struct insn *in);
 

@@ -39,13 +39,23 @@ void cpu_soft_interrupt(struct cpu *c, uint8_t vector, bool is_int_n)
     longjmp(c->fault_env, LEAVE_FAULT);
 }
 
-void cpu_debug_trap(struct cpu *c, uint64_t dr6_bits)
+static _Noreturn void debug(struct cpu *c, uint64_t dr6_bits, bool trap)
 {
     c->priv->exc_dr6 = dr6_bits;
     c->fault_vector = X86_DB;
     c->fault_has_error = 0;
     c->fault_error = 0;
-    c->fault_is_trap = 1;
+    c->fault_is_trap = trap;
     c->fault_soft = 0;
     longjmp(c->fault_env, LEAVE_FAULT);
+}
+
+void cpu_debug_trap(struct cpu *c, uint64_t dr6_bits)
+{
+    debug(c, dr6_bits, true);
+}
+
+void cpu_debug_fault(struct cpu *c, uint64_t dr6_bits)
+{
+    debug(c, dr6_bits, false);
 }

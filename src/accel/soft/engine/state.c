@@ -119,13 +119,14 @@ static void set_events(struct cpu *c, const struct x86_state *s)
     p->has_inject = e->exc_injected || e->exc_pending || e->int_injected || e->nmi_injected || e->triple_fault;
     p->inject = *e;
     p->lapic.sipi_vector = e->sipi_vector;
-    __atomic_store_n(&c->attention, ATT_INTR | ATT_TIMER | (c->nmi_pending ? ATT_NMI : 0), __ATOMIC_SEQ_CST);
+    /* a kick meant for this vCPU is not lost by setting its state */
+    __atomic_fetch_and(&c->attention, ATT_KICK | ATT_STOP, __ATOMIC_SEQ_CST);
+    cpu_attention(c, ATT_INTR | ATT_TIMER | (c->nmi_pending ? ATT_NMI : 0));
 }
 
 int engine_set(struct engine *en, unsigned cpu, const struct x86_state *s)
 {
     struct cpu *c = en->cpu[cpu];
-    struct cpu_private *p = c->priv;
     uint64_t now = en->attached ? engine_now(en) : 0;
 
     if (!plausible(c, s))
@@ -133,13 +134,13 @@ int engine_set(struct engine *en, unsigned cpu, const struct x86_state *s)
     set_registers(c, s);
     set_events(c, s);
     if (s->tsc_khz)
-        p->tsc_khz = s->tsc_khz;
+        tsc_set_khz(c, s->tsc_khz);
+    c->tsc_offset = 0;
+    c->tsc_offset = (int64_t)(s->tsc - tsc_at(c, now));
     lapic_base_write(c, s->apic_base, true);
     for (uint32_t i = 0; i < s->msr_count; i++)
         if (s->msrs[i].index != MSR_TSC_DEADLINE)
             msr_write(c, s->msrs[i].index, s->msrs[i].value, true);
-    c->tsc_offset = 0;
-    c->tsc_offset = (int64_t)(s->tsc - tsc_at(c, now));
     lapic_set(c, &s->lapic, x86_state_msr(s, MSR_TSC_DEADLINE, 0));
     lapic_set_tpr(c, (uint8_t)(s->cr8 << 4 | (s->lapic.regs[X86_LAPIC_TPR] & 0xf)));
     cpu_update_mode(c);
@@ -151,4 +152,28 @@ int engine_set(struct engine *en, unsigned cpu, const struct x86_state *s)
     tlb_reset(c);
     block_flush(c);
     return 0;
+}
+
+void cpu_init_signal(struct cpu *c)
+{
+    struct x86_state s;
+    uint64_t caches = c->cr0 & (CR0_CD | CR0_NW), xcr0 = c->xcr0, xss = c->xss;
+    struct x86_fpu fpu = c->fpu;
+
+    x86_state_reset(&s, c->priv->lapic.base & APIC_BASE_BSP, c->index);
+    s.gpr[X86_RDX] = x86_cpuid_get(&c->priv->cpuid, 1, 0).eax;
+    s.events.nmi_masked = 0;
+    set_registers(c, &s);
+    c->cr0 = CR0_ET | caches;
+    c->xcr0 = xcr0;
+    c->xss = xss;
+    c->fpu = fpu;
+    c->halted = c->shadow = c->in_exception = c->db_pending = 0;
+    c->nmi_masked = c->nmi_pending = 0;
+    c->mp_state = s.mp_state;
+    c->priv->has_inject = 0;
+    lapic_reset(c, true);
+    cpu_update_mode(c);
+    debug_update(c);
+    tlb_reset(c);
 }

@@ -18,6 +18,7 @@ static uint32_t new_asid(struct cpu *c)
     if (p->next_asid >= TLB_NO_ASID) {
         memset(c->tlb, 0xff, sizeof(c->tlb));
         memset(p->pcid, 0, sizeof(p->pcid));
+        jump_flush(c);
         p->next_asid = 1;
         /* both halves need a number of the new round; the caller asked for one of them */
         c->asid[1] = p->next_asid++;
@@ -33,6 +34,7 @@ static void flush_low(struct cpu *c)
     uint32_t asid = new_asid(c);
 
     c->asid[0] = asid;
+    cpu_update_jump(c);
     c->priv->large_seen[0] = 0;
     for (unsigned i = 0; i < PCID_SLOTS; i++)
         if (c->priv->pcid[i].used && c->priv->pcid[i].pcid == (c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0))
@@ -44,6 +46,7 @@ static void flush_high(struct cpu *c)
     uint32_t asid = new_asid(c);
 
     c->asid[1] = asid;
+    cpu_update_jump(c);
     c->priv->large_seen[1] = 0;
     c->priv->high_private = 0;
 }
@@ -81,6 +84,7 @@ void tlb_new_pcid(struct cpu *c, uint16_t pcid, bool keep)
             break;
     if (i < PCID_SLOTS && keep) {
         c->asid[0] = p->pcid[i].asid;
+        cpu_update_jump(c);
         p->large_seen[0] = ~0ull; /* of that address space nothing is remembered */
         return;
     }
@@ -91,6 +95,7 @@ void tlb_new_pcid(struct cpu *c, uint16_t pcid, bool keep)
     p->pcid[i].pcid = pcid;
     p->pcid[i].asid = (uint16_t)asid;
     c->asid[0] = asid;
+    cpu_update_jump(c);
     p->large_seen[0] = 0;
 }
 
@@ -107,6 +112,7 @@ void cpu_tlb_flush_page(struct cpu *c, uint64_t linear)
             flush_low(c);
         return;
     }
+    jump_flush_page(c, linear);
     for (unsigned set = 0; set < 4; set++)
         for (unsigned kind = 0; kind < TLB_KINDS; kind++) {
             struct tlb_entry *t = &c->tlb[set][kind][linear >> 12 & (TLB_SIZE - 1)];

@@ -20,6 +20,7 @@ void cpu_enter(struct cpu *c)
         c->priv->slots_seen = en->slots_version;
         c->priv->last_slot = 0;
         tlb_reset(c);
+        block_flush(c);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <Zydis/Zydis.h>
 #include <string.h>
 #include "accel/soft/engine/fp.h"
+#include "accel/soft/engine/private.h"
 
 enum { AREA_FX = 512, AREA_HEADER = 512, AREA_AVX = 576, AREA_SIZE = 832, HEADER_SIZE = 64 };
 enum { FX_MXCSR = 24, FX_ST = 32, FX_XMM = 160, ST_SIZE = 128 };
@@ -338,4 +339,9 @@ bool fp_xsave_setup(struct insn *out, const void *zi_)
     }
     out->cond = zi->raw.rex.W && zi->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 ? FP_REX_W : 0;
     return true;
+}
+
+uint64_t xsave_in_use(const struct cpu *c)
+{
+    return in_use(c, true);
 }

@@ -23,7 +23,7 @@
 #define H_MODEL "default" /* of the vCPUs */
 #endif
 
-enum { H_RAM = 16 << 20, H_TABLES = 0x1000 };
+enum { H_RAM = 16 << 20, H_TABLES = 0x1000, H_EXIT_PORT = 0xf4 };
 
 struct harness {
     struct engine *en;
@@ -36,6 +36,7 @@ struct harness {
     uint64_t mmio_addr, mmio_value;
     unsigned mmio_size, mmio_reads, mmio_writes;
     uint16_t port;
+    uint32_t exit_value;        /* last written to H_EXIT_PORT, which kicks vCPU 0 */
     uint32_t port_value, port_answer;
     unsigned port_reads, port_writes;
     uint32_t wake[4];
@@ -54,6 +55,11 @@ static uint32_t h_pio_read(void *o, uint16_t port, unsigned size)
 static void h_pio_write(void *o, uint16_t port, unsigned size, uint32_t value)
 {
     struct harness *h = o;
+    if (port == H_EXIT_PORT) {
+        h->exit_value = value;
+        engine_kick(h->en, 0);
+        return;
+    }
     (void)size;
     h->port = port;
     h->port_value = value;
@@ -251,6 +257,19 @@ static inline struct x86_state h_protected(struct harness *h, uint32_t rip)
 static inline struct cpu *h_cpu(struct harness *h)
 {
     return engine_cpu(h->en, 0);
+}
+
+/* Guest code written in assembly beside the test: GUEST(name, ".code64; ...") and h_code(h, at, name). Position independent. */
+#define GUEST(name, text)                                                                                           \
+    extern const uint8_t name[], name##_end[];                                                                      \
+    __asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name "_end:\n.code64\n.popsection\n")
+#define h_code(h, at, name) memcpy((h)->ram + (at), name, (size_t)(name##_end - name))
+
+/* Run vCPU 0 until it leaves. */
+static inline enum engine_exit h_run(struct harness *h)
+{
+    struct engine_exit_info info;
+    return engine_run(h->en, 0, &info);
 }
 
 /* Run one instruction: 0, LEAVE_FAULT (see cpu->fault_*), LEAVE_EXIT. */
