@@ -54,7 +54,10 @@ void state_writer_free(struct state_writer *w)
 int state_write_raw(struct state_writer *w, const char *name, uint32_t instance, uint32_t version, const void *p, size_t n)
 {
     size_t at = w->out.len;
-    CHECK(n < MAX_FILE);
+    if (n >= MAX_FILE) {
+        w->out.failed = true;
+        return -EFBIG;
+    }
     put_name(&w->out, name);
     buf_u32(&w->out, instance);
     buf_u32(&w->out, version);
@@ -75,6 +78,12 @@ int state_write(struct state_writer *w, const struct saved *s)
     return r;
 }
 
+/* A pipe or socket, to another process that resumes the machine, has nothing to flush. */
+static int flush(int fd)
+{
+    return fsync(fd) && errno != EINVAL && errno != EROFS ? -errno : 0;
+}
+
 int state_finish(struct state_writer *w, int fd, struct err *e)
 {
     int r;
@@ -82,8 +91,8 @@ int state_finish(struct state_writer *w, int fd, struct err *e)
     if (!w->out.failed)
         buf_u32(&w->out, crc32c(0, w->out.data, w->out.len));
     if (w->out.failed || w->out.len > MAX_FILE)
-        r = err_set(e, ENOMEM, "state of %zu bytes is too large", w->out.len);
-    else if ((r = host_write_full(fd, w->out.data, w->out.len)) || (fsync(fd) && (r = -errno)))
+        r = err_set(e, EFBIG, "saved state: %zu bytes or more do not fit (at most %d)", w->out.len, MAX_FILE);
+    else if ((r = host_write_full(fd, w->out.data, w->out.len)) || (r = flush(fd)))
         err_sys(e, r, "cannot write the state");
     state_writer_free(w);
     return r;
@@ -153,6 +162,8 @@ static int parse(struct state_reader *rd, const uint8_t *data, size_t len, struc
     if (format != FORMAT)
         return err_set(e, EINVAL, "saved state: format %u, this version reads %d", format, FORMAT);
     int r = get_name(&in, rbuf_u8(&in), rd->board, e);
+    if (!r && !rd->board[0])
+        r = err_set(e, EINVAL, "saved state: the board has no name");
     while (!r && rbuf_left(&in) && *in.p)
         r = get_section(rd, &in, e);
     if (r)

@@ -1,7 +1,7 @@
 /*
  * state: saved-state format, and the field tables that drive both save and load.
  *
- * A device describes its saved fields in one const table; the same table saves, loads, compares and prints. On the wire, integers are
+ * A device describes its saved fields in one const table; the same table saves, loads and compares. On the wire, integers are
  * little-endian, each field carries its name, so fields may be added: a field that the file lacks takes its default, an unknown one is
  * refused by name. Loading raises no interrupt: it only fills fields; post_load re-derives what is derived.
  *
@@ -23,26 +23,30 @@ struct field {
     size_t offset;       /* of the first element in the object */
     uint32_t size;       /* of an element: 1, 2, 4, 8 for UINT and BOOL; bytes for BYTES */
     uint32_t count;      /* elements, 1 for a scalar */
-    uint32_t since;      /* section version that introduced it */
+    uint32_t since;      /* section version that introduced it; 0: the first */
     enum field_kind kind;
     size_t stride;       /* bytes from one element to the next; 0: size */
     uint64_t dflt;       /* where the file is older */
     uint64_t max;        /* UINT: largest value accepted, 0: any. A larger one refuses the load. */
 };
 
+/* A bool's bytes are checked to be 0 or 1 before one is made of them. */
+#define FIELD_KIND_OF(x) _Generic((x), bool: FIELD_BOOL, default: FIELD_UINT)
+
 #define FIELD(type, member, ...)                                                                                       \
-    {.name = #member, .offset = offsetof(type, member), .size = sizeof(((type *)0)->member), .count = 1, .since = 1,   \
-     .kind = FIELD_UINT, __VA_ARGS__}
+    {.name = #member, .offset = offsetof(type, member), .size = sizeof(((type *)0)->member), .count = 1,               \
+     .kind = FIELD_KIND_OF(((type *)0)->member), __VA_ARGS__}
 #define FIELD_ARRAY(type, member, ...)                                                                                 \
     {.name = #member, .offset = offsetof(type, member), .size = sizeof(((type *)0)->member[0]),                        \
-     .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]), .since = 1, .kind = FIELD_UINT, __VA_ARGS__}
+     .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]),                                            \
+     .kind = FIELD_KIND_OF(((type *)0)->member[0]), __VA_ARGS__}
 /* One member of every element of an array of structs: FIELD_STRIDED(struct cpu, msrs, value). */
 #define FIELD_STRIDED(type, array, member, ...)                                                                        \
     {.name = #array "." #member, .offset = offsetof(type, array[0].member), .size = sizeof(((type *)0)->array[0].member), \
      .count = sizeof(((type *)0)->array) / sizeof(((type *)0)->array[0]), .stride = sizeof(((type *)0)->array[0]),     \
-     .since = 1, .kind = FIELD_UINT, __VA_ARGS__}
+     .kind = FIELD_KIND_OF(((type *)0)->array[0].member), __VA_ARGS__}
 #define FIELD_BLOB(type, member, ...)                                                                                  \
-    {.name = #member, .offset = offsetof(type, member), .size = sizeof(((type *)0)->member), .count = 1, .since = 1,   \
+    {.name = #member, .offset = offsetof(type, member), .size = sizeof(((type *)0)->member), .count = 1,               \
      .kind = FIELD_BYTES, __VA_ARGS__}
 
 struct field_table {
@@ -63,6 +67,7 @@ struct saved {
 
 /* ---- one object ---- */
 void state_put(struct buf *out, const struct field_table *t, const void *obj);
+/* Refused: the object is as it was (unless it was post_load that refused). */
 int state_get(struct rbuf *in, const struct field_table *t, uint32_t version, void *obj, struct err *e);
 /* Name of the first field that differs between two objects, NULL when equal: for tests. */
 const char *state_differs(const struct field_table *t, const void *a, const void *b);
