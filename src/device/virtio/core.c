@@ -25,7 +25,7 @@ static void queue_init(struct virtqueue *q)
     q->enabled = false;
     q->desc = q->avail = q->used = 0;
     q->last_avail = q->used_idx = q->signalled_used = 0;
-    q->signalled_valid = false;
+    q->signalled_valid = q->unsignalled = false;
     q->staged = 0;
     q->vector = VIRTIO_NO_VECTOR;
 }

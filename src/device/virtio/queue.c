@@ -250,6 +250,7 @@ void virtq_publish(struct virtqueue *q)
         return;
     q->used_idx = (uint16_t)(q->used_idx + q->staged);
     q->staged = 0;
+    q->unsignalled = true;
     if (!usable(q))
         return;
     atomic_thread_fence(memory_order_release); /* entries before the index */
@@ -290,7 +291,10 @@ static bool wants_interrupt(struct virtqueue *q)
 
 void virtq_notify(struct virtqueue *q)
 {
-    if (usable(q) && wants_interrupt(q) && q->dev->tops)
+    if (!q->unsignalled || !usable(q))
+        return;
+    q->unsignalled = false;
+    if (wants_interrupt(q) && q->dev->tops)
         q->dev->tops->notify_queue(q->dev->transport, q);
 }
 

@@ -41,6 +41,7 @@ struct virtqueue {
     uint16_t last_avail, used_idx;   /* next to take; next to publish */
     uint16_t signalled_used;         /* used_idx at the last interrupt */
     bool signalled_valid;
+    bool unsignalled;                /* published since virtq_notify was last called */
     uint16_t vector;                 /* MSI-X vector, 0xffff none */
     uint16_t inflight;               /* popped and not pushed */
     uint32_t stale;                  /* of older epochs, still held by somebody */
