@@ -20,7 +20,7 @@ def one_line(r, status, *words):
     (["rnu"], 2, ["did you mean 'run'"]),
     (["run", "--kernle", "x"], 2, ["did you mean --kernel"]),
     (["run", "--kernel"], 2, ["needs a value"]),
-    (["run", "--kernel", "/nowhere/vmlinuz"], 1, ["/nowhere/vmlinuz", "No such file"]),
+    (["run", "--kernel", "/nowhere/vmlinuz"], 1, ["/nowhere/vmlinuz", "no such file"]),
     (["run", "--kernel", "/etc"], 1, ["/etc", "directory"]),
     (["run", "--kernel", "/etc/hostname"], 1, ["/etc/hostname"]),
     (["run", "--kernel", KERNEL, "--memory", "0"], 2, ["memory"]),

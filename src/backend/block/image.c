@@ -128,9 +128,7 @@ static int examine(struct raw *d, const struct disk_config *cfg, struct err *e)
     if (!whole)
         return err_set(e, EINVAL, "%s: is smaller than a sector (%llu bytes); enlarge it (truncate -s 10G FILE)", d->path,
                        (unsigned long long)d->info.size);
-    if (whole != d->info.size)
-        log_warn("%s: the last %llu bytes do not fill a sector; the guest does not see them", d->path,
-                 (unsigned long long)(d->info.size - whole));
+    d->tail = d->info.size - whole;
     d->info.size = whole;
     d->info.block_size = d->direct && d->io_align > SECTOR ? d->io_align : SECTOR;
     if (d->info.physical_block < d->info.block_size)
@@ -173,7 +171,11 @@ int raw_image_open(struct raw *d, const struct disk_config *cfg, struct err *e)
     }
     r = examine(d, cfg, e);
     r = r ? r : image_lock(d->fd, d->path, !cfg->readonly, e);
-    return r ? r : check_format(d, cfg, e);
+    r = r ? r : check_format(d, cfg, e);
+    if (!r && d->tail)
+        log_warn("%s: the last %llu bytes do not fill a sector; the guest does not see them", d->path,
+                 (unsigned long long)d->tail);
+    return r;
 }
 
 void raw_image_close(struct raw *d)

@@ -37,6 +37,7 @@ struct raw {
     int event;
     bool is_block, direct;
     uint32_t mem_align, io_align; /* of direct transfers */
+    uint64_t tail; /* bytes at the end that do not fill a sector */
     struct disk_info info;
 
     struct lock lock; /* guards what follows */
