@@ -221,6 +221,7 @@ bool exec_fp_setup(struct insn *out, const void *zi_, const void *ops_, enum cpu
         return true;
 
     scan_operands(zi, ops, &xmm, &mmx, &hidden_mem);
+    xmm |= zi->meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE; /* CVTSS2SI r32, m32 names none */
     out->cond = xmm ? FP_XMM : 0;
     out->imm = required_alignment(zi, out->memsize);
     if (out->imm > 1 && zi->meta.exception_class != ZYDIS_EXCEPTION_CLASS_SSE1 && !vex)

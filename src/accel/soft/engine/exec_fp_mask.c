@@ -16,7 +16,8 @@ static void store_masked_bytes(struct cpu *c, const struct insn *in, const uint8
 {
     uint64_t di = c->gpr[X86_RDI];
     uint64_t wrap = mask_size(in->adsize);
-    cpu_probe_write(c, in->seg, di & wrap, n);
+    for (unsigned i = 0; i < n; i += 8)
+        cpu_probe_write(c, in->seg, (di + i) & wrap, 8);
     for (unsigned i = 0; i < n; i++)
         if (mask[i] & 0x80)
             cpu_store(c, in->seg, (di + i) & wrap, 1, data[i]);
@@ -42,6 +43,34 @@ static void exec_maskmovq(struct cpu *c, const struct insn *in)
     fpu_enter_mmx(&c->fpu);
 }
 
+/* ---- elements: never subject to #AC, whatever RFLAGS.AC says ---- */
+
+static uint64_t load_element(struct cpu *c, const struct insn *in, uint64_t ea, unsigned size)
+{
+    uint64_t v = 0;
+    if (!(c->rflags & X86_AC))
+        return cpu_load(c, in->seg, ea, size);
+    for (unsigned i = 0; i < size; i++)
+        v |= cpu_load(c, in->seg, (ea + i) & mask_size(in->adsize), 1) << 8 * i;
+    return v;
+}
+
+static void probe_element(struct cpu *c, const struct insn *in, uint64_t ea, unsigned size)
+{
+    cpu_probe_write(c, in->seg, ea, 1);
+    cpu_probe_write(c, in->seg, (ea + size - 1) & mask_size(in->adsize), 1);
+}
+
+static void store_element(struct cpu *c, const struct insn *in, uint64_t ea, unsigned size, uint64_t v)
+{
+    if (!(c->rflags & X86_AC)) {
+        cpu_store(c, in->seg, ea, size, v);
+        return;
+    }
+    for (unsigned i = 0; i < size; i++)
+        cpu_store(c, in->seg, (ea + i) & mask_size(in->adsize), 1, v >> 8 * i & 0xff);
+}
+
 /* ---- VMASKMOVPS/PD, VPMASKMOVD/Q ---- */
 
 static unsigned maskmov_element(const struct insn *in)
@@ -64,7 +93,7 @@ static void exec_vmaskmov_load(struct cpu *c, const struct insn *in)
     for (unsigned i = 0; i * size < in->opsize; i++) {
         if (!element_on(mask, i, size))
             continue;
-        uint64_t v = cpu_load(c, in->seg, (ea + i * size) & wrap, size);
+        uint64_t v = load_element(c, in, (ea + i * size) & wrap, size);
         memcpy(result + i * size, &v, size);
     }
     memcpy(c->fpu.ymm[in->reg[0]], result, 32);
@@ -78,13 +107,13 @@ static void exec_vmaskmov_store(struct cpu *c, const struct insn *in)
     const uint8_t *mask = c->fpu.ymm[in->reg[1]], *data = c->fpu.ymm[in->reg[2]];
     for (unsigned i = 0; i * size < in->opsize; i++)
         if (element_on(mask, i, size))
-            cpu_probe_write(c, in->seg, (ea + i * size) & wrap, size);
+            probe_element(c, in, (ea + i * size) & wrap, size);
     for (unsigned i = 0; i * size < in->opsize; i++) {
         uint64_t v = 0;
         if (!element_on(mask, i, size))
             continue;
         memcpy(&v, data + i * size, size);
-        cpu_store(c, in->seg, (ea + i * size) & wrap, size, v);
+        store_element(c, in, (ea + i * size) & wrap, size, v);
     }
 }
 
@@ -128,8 +157,8 @@ static void exec_gather(struct cpu *c, const struct insn *in)
 
     for (unsigned i = 0; i < count; i++) {
         if (element_on(mask, i, size)) {
-            uint64_t v = cpu_load(c, in->seg,
-                                  (base + (uint64_t)index_of(index, i, g->index) * in->scale) & wrap, size);
+            uint64_t ea = base + (uint64_t)index_of(index, i, g->index) * in->scale;
+            uint64_t v = load_element(c, in, ea & wrap, size);
             memcpy(result + i * size, &v, size);
         }
         memset(mask + i * size, 0, size);

@@ -52,10 +52,11 @@ uint64_t cpu_linear(struct cpu *c, unsigned seg, uint64_t off)
     return (uint32_t)(c->seg[seg].base + off);
 }
 
-/* #AC: user accesses with CR0.AM and RFLAGS.AC (SDM 3A 6.15, interrupt 17). */
+/* #AC: user accesses with CR0.AM and RFLAGS.AC (SDM 3A 6.15, interrupt 17). YMM operands are looked at by
+ * halves, x87 images by their words: those of 16-bit form have 14 or 94 bytes. */
 static void check_alignment(struct cpu *c, uint64_t linear, unsigned n)
 {
-    unsigned align = n == 10 ? 8 : n > 32 || (n & (n - 1)) ? 4 : n;
+    unsigned align = n == 10 ? 8 : n == 14 || n == 94 ? 2 : n == 32 ? 16 : n > 32 || (n & (n - 1)) ? 4 : n;
 
     if (unlikely(c->tlb_user == TLB_USER_CHECK) && (linear & (align - 1)))
         cpu_raise_error(c, X86_AC_VEC, 0);
@@ -237,6 +238,8 @@ void cpu_load_bytes(struct cpu *c, unsigned seg, uint64_t off, void *out, unsign
     unsigned len[3];
     uint8_t *to = out;
 
+    if (n > 32) /* FXSAVE: #AC where it applies, #GP for what is left */
+        check_alignment(c, linear, n);
     if (linear & (align - 1))
         cpu_gp(c, 0);
     check_alignment(c, linear, n);
@@ -258,6 +261,8 @@ void cpu_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *in, 
     unsigned len[3];
     const uint8_t *from = in;
 
+    if (n > 32) /* FXSAVE: #AC where it applies, #GP for what is left */
+        check_alignment(c, linear, n);
     if (linear & (align - 1))
         cpu_gp(c, 0);
     check_alignment(c, linear, n);

@@ -157,7 +157,7 @@ static inline void lab_state(struct lab *l, struct host_state *s, bool x87)
     }
     for (unsigned i = 0; i < 8; i++)
         lab_fill80(l, s->st[i]);
-    s->rflags = (lab_random(l) & 0x8d5) | 2;
+    s->rflags = (lab_random(l) & 0x8d5) | 2 | (lab_random(l) % 8 ? 0 : X86_AC);
     s->mxcsr = 0x1f80 | (uint32_t)(lab_random(l) & (lab_random(l) % 4 ? 0xe07f : 0));
     if (unmasked)
         s->mxcsr = (uint32_t)lab_random(l) & 0xffff;
@@ -184,6 +184,7 @@ static inline void lab_to_engine(struct lab *l, const struct host_state *s)
     memcpy(c->gpr, s->gpr, sizeof c->gpr);
     c->rflags = s->rflags;
     c->rip = s->rip;
+    cpu_update_mode(c);
     memset(&c->fpu, 0, sizeof c->fpu);
     memcpy(c->fpu.ymm, s->ymm, sizeof s->ymm);
     memcpy(c->fpu.st, s->st, sizeof s->st);
@@ -318,7 +319,7 @@ static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *z
     case ZYDIS_MNEMONIC_VDPPD:
         return out->trap == X86_XM && vector == X86_XM;
     case ZYDIS_MNEMONIC_MASKMOVQ: /* MMX mode entered before a fault of the store */
-        return out->trap == X86_PF_VEC && vector == X86_PF_VEC;
+        return out->trap == vector && (vector == X86_PF_VEC || vector == X86_AC_VEC);
     case ZYDIS_MNEMONIC_VPEXTRD: /* VEX.W = 1 outside 64-bit mode */
     case ZYDIS_MNEMONIC_VPINSRD:
         return l->compat && out->trap == X86_UD;
@@ -433,6 +434,7 @@ static inline struct lab *lab_new(bool compat, unsigned unmasked_percent)
     l->h = h_new(1);
     lab_pointers_as_on_host(l->h);
     l->base = h_long_mode(l->h, LAB_CODE, 3);
+    l->base.cr0 |= CR0_AM;
     h_put64(l->h, H_TABLES + 0x2000 + 8 * (LAB_DATA >> 21),
             LAB_PT | 7); /* the 2 MiB that hold data and code, in 4 KiB pages */
     h_put64(l->h, LAB_PT + 8 * (LAB_DATA >> 12 & 511), LAB_RAM_DATA | 7);
@@ -442,6 +444,13 @@ static inline struct lab *lab_new(bool compat, unsigned unmasked_percent)
         l->base.seg[X86_CS] = h_flat(0xb, true, 3, false);
     assert_int_equal(engine_set(l->h->en, 0, &l->base), 0);
     return l;
+}
+
+static inline void lab_seed_from_environment(struct lab *l)
+{
+    const char *seed = getenv("FP_LAB_SEED");
+    if (seed)
+        l->seed ^= strtoull(seed, NULL, 0) << 20;
 }
 
 static inline void lab_free(struct lab *l)

@@ -60,7 +60,7 @@ static void host_enter(ucontext_t *u, uint8_t *fp)
     memcpy(host.fp, fp, host.fp_size);
     for (unsigned i = 0; i < 16; i++)
         g[host_reg[i]] = (greg_t)s->gpr[i];
-    g[REG_EFL] = (greg_t)((s->rflags & 0x8d5) | 0x302);
+    g[REG_EFL] = (greg_t)((s->rflags & 0x408d5) | 0x302);
     g[REG_RIP] = (greg_t)s->rip;
     g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | host.cs;
     memset(fp, 0, HOST_FX_MXCSR);
@@ -109,8 +109,17 @@ static void host_leave(ucontext_t *u, uint8_t *fp)
     memcpy(fp, host.fp, host.fp_size);
 }
 
+/* The kernel leaves RFLAGS.AC as the interrupted code had it. */
+static inline void host_clear_ac(void)
+{
+    __asm__ volatile(
+        "lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq $~0x40000, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp" ::
+            : "memory", "cc");
+}
+
 static void host_signal(int sig, siginfo_t *info, void *context)
 {
+    host_clear_ac();
     ucontext_t *u = context;
     uint8_t *fp = (uint8_t *)u->uc_mcontext.fpregs;
     (void)sig;

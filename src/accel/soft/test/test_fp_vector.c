@@ -19,6 +19,8 @@ static bool beyond(const ZydisDecodedInstruction *zi)
 
 static bool names_vector(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
 {
+    if (zi->meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE)
+        return zi->meta.exception_class < ZYDIS_EXCEPTION_CLASS_K20; /* opmask instructions */
     for (unsigned i = 0; i < zi->operand_count; i++) {
         if (op[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
             continue;
@@ -124,10 +126,9 @@ static void every_form(struct lab *l, bool vex, unsigned times)
 
 static void check(bool compat, unsigned unmasked, bool vex)
 {
-    const char *more = getenv("FP_LAB_TIMES"), *seed = getenv("FP_LAB_SEED");
+    const char *more = getenv("FP_LAB_TIMES");
     struct lab *l = lab_new(compat, unmasked);
-    if (seed)
-        l->seed ^= strtoull(seed, NULL, 0) << 20;
+    lab_seed_from_environment(l);
     every_form(l, vex, more ? (unsigned)atoi(more) : 1);
     printf("%u cases, %u differences, %u forms not implemented, %u bytes of thunks\n", l->cases, l->failures,
            l->unknown, h_cpu(l->h)->native->used);
