@@ -1,7 +1,7 @@
 /*
  * buf: a growing byte buffer, and a bounded reader over bytes that we do not trust. Little-endian.
- * Out of memory in a writer is remembered (`failed`) and checked once at the end; a reader past its end gives zeros
- * and remembers it too.
+ * Out of memory in a writer is remembered (`failed`) and checked once at the end; a reader past its end gives
+ * zeros and remembers it too.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
@@ -15,14 +15,14 @@ struct buf {
     bool failed;
 };
 
-void buf_free(struct buf *b);                            /* and zero it */
+void buf_free(struct buf *b); /* and zero it */
 void buf_put(struct buf *b, const void *p, size_t n);
-void buf_zero(struct buf *b, size_t n);                  /* append n zero bytes */
+void buf_zero(struct buf *b, size_t n); /* append n zero bytes */
 void buf_u8(struct buf *b, uint8_t v);
 void buf_u16(struct buf *b, uint16_t v);
 void buf_u32(struct buf *b, uint32_t v);
 void buf_u64(struct buf *b, uint64_t v);
-void buf_set_u32(struct buf *b, size_t at, uint32_t v);  /* overwrite 4 bytes that exist */
+void buf_set_u32(struct buf *b, size_t at, uint32_t v); /* overwrite 4 bytes that exist */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 struct rbuf {

@@ -12,7 +12,8 @@ struct err {
     char msg[512]; /* NUL-terminated, no newline; "" when nothing was set */
 };
 
-/* Set the message (printf style) and return -|code|, so `return err_set(e, EINVAL, "...")` works. `e` may be NULL. */
+/* Set the message (printf style) and return -|code|, so `return err_set(e, EINVAL, "...")` works. `e` may be
+ * NULL. */
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* As err_set, and append ": " and strerror(code). */

@@ -1,5 +1,6 @@
 /*
- * list: intrusive, circular, doubly linked. The head is a node; an unlinked node points to itself. No locking.
+ * list: intrusive, circular, doubly linked. The head is a node; an unlinked node points to itself. No
+ * locking.
  */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H

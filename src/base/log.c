@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The one process-wide setting: what reaches stderr is the business of the process, not of a machine in it. */
+/* The one process-wide setting: what reaches stderr is the business of the process, not of a machine in it.
+ */
 static atomic_int threshold = LOG_WARN;
 
 void log_set_level(enum log_level level)

@@ -1,6 +1,7 @@
 /*
- * log: lines on stderr for the person who runs the VM. Any thread. Levels are filtered by one process-wide setting.
- * What a guest can trigger goes through a ratelimit (base/ratelimit.h), or it could fill the host's disk.
+ * log: lines on stderr for the person who runs the VM. Any thread. Levels are filtered by one process-wide
+ * setting. What a guest can trigger goes through a ratelimit (base/ratelimit.h), or it could fill the host's
+ * disk.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H

@@ -1,4 +1,5 @@
-/* A bucket of `burst` tokens, refilled by one each interval. Lock-free: a lost exchange means that another thread did the work. */
+/* A bucket of `burst` tokens, refilled by one each interval. Lock-free: a lost exchange means that another
+ * thread did the work. */
 #include "base/ratelimit.h"
 #include <time.h>
 
@@ -15,8 +16,8 @@ static void refill(struct ratelimit *r, uint64_t now, uint32_t interval)
 {
     uint64_t last = __atomic_load_n(&r->last_ms, __ATOMIC_RELAXED);
     uint64_t earned = now > last ? (now - last) / interval : 0;
-    if (!earned || !__atomic_compare_exchange_n(&r->last_ms, &last, last + earned * interval, false, __ATOMIC_RELAXED,
-                                                __ATOMIC_RELAXED))
+    if (!earned || !__atomic_compare_exchange_n(&r->last_ms, &last, last + earned * interval, false,
+                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return;
     uint32_t used = __atomic_load_n(&r->used, __ATOMIC_RELAXED), left;
     do
@@ -34,6 +35,7 @@ bool ratelimit_ok(struct ratelimit *r)
             __atomic_fetch_add(&r->suppressed, 1, __ATOMIC_RELAXED);
             return false;
         }
-    while (!__atomic_compare_exchange_n(&r->used, &used, used + 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    while (
+        !__atomic_compare_exchange_n(&r->used, &used, used + 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     return true;
 }

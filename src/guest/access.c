@@ -49,8 +49,9 @@ void mem_written(const struct mem_map *m, uint64_t gpa, uint64_t len)
     }
 }
 
-/* The guest writes while we copy: that is its right, and its problem, since every field is checked after it was read. The thread sanitizer
- * is told nothing of these bytes (inline assembly is opaque to it), so that it tells us of real races. */
+/* The guest writes while we copy: that is its right, and its problem, since every field is checked after it
+ * was read. The thread sanitizer is told nothing of these bytes (inline assembly is opaque to it), so that it
+ * tells us of real races. */
 static void copy(void *to, const void *from, uint64_t n)
 {
 #ifdef __SANITIZE_THREAD__
@@ -201,8 +202,8 @@ static uint64_t call_offset(const struct mem_section *s, uint64_t gpa)
     return s->offset + (gpa - s->base) - (s->region->ram ? s->region->ram_offset : 0);
 }
 
-/* The largest piece of an access at gpa that may go out at once: a power of two, aligned, within the section and the device's limit.
- * Where nobody is, bytes: the next one may be somebody's. */
+/* The largest piece of an access at gpa that may go out at once: a power of two, aligned, within the section
+ * and the device's limit. Where nobody is, bytes: the next one may be somebody's. */
 static unsigned whole(const struct mem_section *s, uint64_t gpa, unsigned size)
 {
     unsigned n = !s ? 1 : s->region->ops && s->region->ops->max_size ? s->region->ops->max_size : 8;

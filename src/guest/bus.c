@@ -1,7 +1,8 @@
 /*
- * Ports: a sorted array of claims under a sequence lock. Claims change while the machine is built and when a PCI I/O BAR moves, which a
- * guest may do as often as it likes: so a change allocates nothing that would have to wait for readers. A vCPU copies the claim it
- * found, and calls the device with no lock but the device's own.
+ * Ports: a sorted array of claims under a sequence lock. Claims change while the machine is built and when a
+ * PCI I/O BAR moves, which a guest may do as often as it likes: so a change allocates nothing that would have
+ * to wait for readers. A vCPU copies the claim it found, and calls the device with no lock but the device's
+ * own.
  */
 #include "guest/bus.h"
 #include <errno.h>
@@ -64,8 +65,8 @@ static int claim_locked(struct bus *b, const struct claim *c, struct err *e)
     for (unsigned i = 0; i < b->count; i++) {
         const struct claim *o = &b->claim[i];
         if (range_overlap(c->first, c->count, o->first, o->count))
-            return err_set(e, EBUSY, "ports 0x%x to 0x%x of %s are taken by %s", c->first, c->first + c->count - 1, c->name,
-                           o->name);
+            return err_set(e, EBUSY, "ports 0x%x to 0x%x of %s are taken by %s", c->first,
+                           c->first + c->count - 1, c->name, o->name);
         at += o->first < c->first;
     }
     if (b->count == MAX_CLAIMS)
@@ -79,10 +80,11 @@ static int claim_locked(struct bus *b, const struct claim *c, struct err *e)
     return 0;
 }
 
-int bus_claim(struct bus *b, const char *name, uint16_t first, uint16_t count, const struct bus_ops *ops, void *opaque,
-              struct lock *lock, struct err *e)
+int bus_claim(struct bus *b, const char *name, uint16_t first, uint16_t count, const struct bus_ops *ops,
+              void *opaque, struct lock *lock, struct err *e)
 {
-    struct claim c = {.name = name, .first = first, .count = count, .ops = ops, .opaque = opaque, .lock = lock};
+    struct claim c = {
+        .name = name, .first = first, .count = count, .ops = ops, .opaque = opaque, .lock = lock};
     if (!count || (uint32_t)first + count > 0x10000)
         return err_set(e, EINVAL, "%s: ports 0x%x+%u lie outside the port space", name, first, count);
     pthread_mutex_lock(&b->change);
@@ -118,8 +120,11 @@ static bool find(const struct bus *b, uint32_t port, struct claim *out)
         for (found = false; lo < hi && !found;) {
             uint32_t mid = (lo + hi) / 2;
             const struct claim *c = &b->claim[mid];
-            *out = (struct claim){.ops = seq_get(c->ops), .opaque = seq_get(c->opaque), .lock = seq_get(c->lock),
-                                  .first = seq_get(c->first), .count = seq_get(c->count)};
+            *out = (struct claim){.ops = seq_get(c->ops),
+                                  .opaque = seq_get(c->opaque),
+                                  .lock = seq_get(c->lock),
+                                  .first = seq_get(c->first),
+                                  .count = seq_get(c->count)};
             if (port < out->first)
                 hi = mid;
             else if (port >= out->first + out->count)
@@ -133,10 +138,12 @@ static bool find(const struct bus *b, uint32_t port, struct claim *out)
 
 static const uint32_t size_mask[] = {0, 0xff, 0xffff, 0, 0xffffffff};
 
-/* The claim that takes this access whole. False: it is split in two halves (or nobody is there for one byte). */
+/* The claim that takes this access whole. False: it is split in two halves (or nobody is there for one byte).
+ */
 static bool whole(const struct bus *b, uint32_t port, unsigned size, struct claim *c)
 {
-    return find(b, port, c) && size <= (c->ops->max_size ? c->ops->max_size : 4) && port - c->first + size <= c->count;
+    return find(b, port, c) && size <= (c->ops->max_size ? c->ops->max_size : 4) &&
+           port - c->first + size <= c->count;
 }
 
 uint32_t bus_read(struct bus *b, uint16_t port, unsigned size)

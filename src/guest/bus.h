@@ -8,7 +8,8 @@ struct err;
 struct lock;
 struct bus;
 
-/* Ports [first, first+count). offset is port - first. size 1, 2, 4; an access that spans two devices is split into bytes. */
+/* Ports [first, first+count). offset is port - first. size 1, 2, 4; an access that spans two devices is split
+ * into bytes. */
 struct bus_ops {
     uint32_t (*read)(void *opaque, uint16_t offset, unsigned size);
     void (*write)(void *opaque, uint16_t offset, unsigned size, uint32_t value);
@@ -18,9 +19,10 @@ struct bus_ops {
 struct bus *bus_new(struct err *e);
 void bus_free(struct bus *b);
 
-/* Claim ports. -EBUSY when any is taken (e names the holder). `name` in static storage; lock as in mem_region. */
-int bus_claim(struct bus *b, const char *name, uint16_t first, uint16_t count, const struct bus_ops *ops, void *opaque,
-              struct lock *lock, struct err *e);
+/* Claim ports. -EBUSY when any is taken (e names the holder). `name` in static storage; lock as in
+ * mem_region. */
+int bus_claim(struct bus *b, const char *name, uint16_t first, uint16_t count, const struct bus_ops *ops,
+              void *opaque, struct lock *lock, struct err *e);
 void bus_release(struct bus *b, uint16_t first, uint16_t count);
 
 /* A vCPU's IN and OUT. Unclaimed reads give all ones. Any thread. */

@@ -12,7 +12,7 @@
 
 struct clock {
     pthread_mutex_t mutex; /* innermost: nothing is called under it but timer arming */
-    struct seq seq;        /* of the three below, which vCPUs read at each look at the time; written with the mutex held */
+    struct seq seq;        /* of the three below; written with the mutex held */
     bool running;
     uint64_t base;    /* guest time when it last stopped or started */
     uint64_t host_at; /* host time of that start */
@@ -61,7 +61,8 @@ static struct reading look(const struct clock *c)
     uint32_t began;
     do {
         began = seq_begin(&c->seq);
-        r = (struct reading){.running = seq_get(c->running), .base = seq_get(c->base), .host_at = seq_get(c->host_at)};
+        r = (struct reading){
+            .running = seq_get(c->running), .base = seq_get(c->base), .host_at = seq_get(c->host_at)};
         r.now = r.running ? r.base + (host_now_ns() - r.host_at) : r.base;
     } while (seq_again(&c->seq, began));
     return r;
@@ -90,7 +91,7 @@ void clock_start(struct clock *c)
         seq_put(c->running, true);
         seq_put(c->host_at, host_now_ns());
         seq_close(&c->seq);
-        list_for_each(n, &c->timers) {
+        list_for_each (n, &c->timers) {
             struct clock_timer *t = CONTAINER_OF(n, struct clock_timer, node);
             if (t->armed)
                 loop_timer_arm(t->timer, clock_to_host(c, t->deadline));
@@ -108,7 +109,7 @@ void clock_stop(struct clock *c)
         seq_put(c->running, false);
         seq_close(&c->seq);
     }
-    list_for_each(n, &c->timers)
+    list_for_each (n, &c->timers)
         loop_timer_disarm(CONTAINER_OF(n, struct clock_timer, node)->timer);
     pthread_mutex_unlock(&c->mutex);
 }
@@ -135,7 +136,8 @@ static void on_timer(void *opaque)
         t->fn(t->opaque);
 }
 
-struct clock_timer *clock_timer_new(struct clock *c, struct loop *l, void (*fn)(void *opaque), void *opaque, struct err *e)
+struct clock_timer *clock_timer_new(struct clock *c, struct loop *l, void (*fn)(void *opaque), void *opaque,
+                                    struct err *e)
 {
     struct clock_timer *t = calloc(1, sizeof *t);
     if (!t) {

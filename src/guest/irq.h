@@ -20,7 +20,8 @@ static inline void irq_set(const struct irq_line *l, bool level)
         l->set(l->opaque, l->pin, level);
 }
 
-/* A message-signalled interrupt (address and data of PCI 3.0 6.8). Sent through a function that the board supplies. */
+/* A message-signalled interrupt (address and data of PCI 3.0 6.8). Sent through a function that the board
+ * supplies. */
 struct msi_message {
     uint64_t address;
     uint32_t data;

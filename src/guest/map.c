@@ -1,8 +1,9 @@
 /*
  * The map: regions in a list, and the flat view made of them.
  *
- * Flattening walks the elementary intervals between all region borders and asks for each who is on top; aliases resolve by asking again below
- * themselves. Maps have tens of regions and change tens of times, so the simple way is fast enough and obviously right.
+ * Flattening walks the elementary intervals between all region borders and asks for each who is on top;
+ * aliases resolve by asking again below themselves. Maps have tens of regions and change tens of times, so
+ * the simple way is fast enough and obviously right.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -67,17 +68,18 @@ void mem_map_free(struct mem_map *m)
 
 static bool above(const struct region_node *a, const struct region_node *b)
 {
-    return a->region.priority != b->region.priority ? a->region.priority > b->region.priority : a->order > b->order;
+    return a->region.priority != b->region.priority ? a->region.priority > b->region.priority
+                                                    : a->order > b->order;
 }
 
 /* The topmost enabled region at `at` that is below `ceiling` (NULL: no ceiling). */
 static struct region_node *top(const struct mem_map *m, uint64_t at, const struct region_node *ceiling)
 {
     struct region_node *best = NULL;
-    list_for_each(l, &m->regions) {
+    list_for_each (l, &m->regions) {
         struct region_node *n = CONTAINER_OF(l, struct region_node, node);
-        if (n->enabled && at >= n->region.base && at - n->region.base < n->region.size && (!ceiling || above(ceiling, n)) &&
-            (!best || above(n, best)))
+        if (n->enabled && at >= n->region.base && at - n->region.base < n->region.size &&
+            (!ceiling || above(ceiling, n)) && (!best || above(n, best)))
             best = n;
     }
     return best;
@@ -126,13 +128,14 @@ static void sort_borders(struct borders *b)
     b->count = kept;
 }
 
-/* All addresses where the answer may change. Aliases carry the borders of their target back to where they stand, through each other: repeat
- * until nothing is new. Aliases resolve strictly downwards, so as many rounds as there are aliases suffice. */
+/* All addresses where the answer may change. Aliases carry the borders of their target back to where they
+ * stand, through each other: repeat until nothing is new. Aliases resolve strictly downwards, so as many
+ * rounds as there are aliases suffice. */
 static struct borders collect_borders(const struct mem_map *m)
 {
     struct borders b = {0};
     unsigned aliases = 0;
-    list_for_each(l, &m->regions) {
+    list_for_each (l, &m->regions) {
         const struct region_node *n = CONTAINER_OF(l, struct region_node, node);
         if (!n->enabled)
             continue;
@@ -143,7 +146,7 @@ static struct borders collect_borders(const struct mem_map *m)
     sort_borders(&b);
     for (unsigned round = 0; round < aliases; round++) {
         size_t had = b.count;
-        list_for_each(l, &m->regions) {
+        list_for_each (l, &m->regions) {
             const struct region_node *n = CONTAINER_OF(l, struct region_node, node);
             const struct mem_region *r = &n->region;
             for (size_t i = 0; n->enabled && r->kind == MEM_ALIAS && i < had; i++)
@@ -157,7 +160,8 @@ static struct borders collect_borders(const struct mem_map *m)
     return b;
 }
 
-static void append(struct mem_view *v, const struct mem_region *r, uint64_t base, uint64_t size, uint64_t offset)
+static void append(struct mem_view *v, const struct mem_region *r, uint64_t base, uint64_t size,
+                   uint64_t offset)
 {
     struct mem_section *last = v->count ? &v->section[v->count - 1] : NULL;
     if (last && last->region == r && last->base + last->size == base && last->offset + last->size == offset)
@@ -191,7 +195,7 @@ static void reclaim(struct mem_map *m)
 {
     uint64_t oldest = UINT64_MAX;
     pthread_mutex_lock(&m->readers_mutex);
-    list_for_each(l, &m->readers) {
+    list_for_each (l, &m->readers) {
         uint64_t seen = atomic_load(&CONTAINER_OF(l, struct mem_reader, node)->seen);
         if (seen < oldest)
             oldest = seen;
@@ -261,8 +265,8 @@ static int check_region(const struct mem_region *r, struct err *e)
     bool mem = r->kind == MEM_RAM || r->kind == MEM_ROM || r->kind == MEM_ROMD;
     bool calls = r->kind == MEM_MMIO || r->kind == MEM_ROMD;
     if (!r->size || !range_no_wrap(r->base, r->size))
-        return err_set(e, EINVAL, "region %s: 0x%llx+0x%llx wraps or is empty", r->name, (unsigned long long)r->base,
-                       (unsigned long long)r->size);
+        return err_set(e, EINVAL, "region %s: 0x%llx+0x%llx wraps or is empty", r->name,
+                       (unsigned long long)r->base, (unsigned long long)r->size);
     if (mem && (!r->ram || !range_inside(r->ram_offset, r->size, r->ram->size)))
         return err_set(e, EINVAL, "region %s lies outside its memory block", r->name);
     if (mem && (r->base % MEM_PAGE || r->size % MEM_PAGE || r->ram_offset % MEM_PAGE))

@@ -31,7 +31,8 @@ struct mem_reader {
 struct mem_map {
     struct lock lock; /* changes */
     struct list regions;
-    struct ram **rams; /* every block ever added: a region may go and come back, its memory stays until the map goes */
+    /* Every block ever added: a region may go and come back, its memory stays until the map goes */
+    struct ram **rams;
     size_t ram_count;
     uint64_t next_order;
     unsigned depth; /* of mem_begin */

@@ -1,4 +1,5 @@
-/* Backing of guest memory: anonymous, memfd, or a file mapped copy-on-write; with its page notes and generations. */
+/* Backing of guest memory: anonymous, memfd, or a file mapped copy-on-write; with its page notes and
+ * generations. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,18 +18,21 @@ enum { HUGE = 2 << 20 };
 /* Notes and generations: shared when the memory is, so that an engine in another process sees them. */
 static void *side_table(size_t n, bool shared)
 {
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE,
+                   (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
 /* Map at a 2 MiB boundary, so that transparent huge pages can back it. */
 static uint8_t *map_aligned(uint64_t size, int flags, int fd, uint64_t off)
 {
-    uint8_t *area = mmap(NULL, size + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *at;
+    uint8_t *area = mmap(NULL, size + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+            *at;
     if (area == MAP_FAILED)
         return NULL;
     at = (uint8_t *)align_up((uintptr_t)area, HUGE);
-    if (mmap(at, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED | MAP_NORESERVE, fd, (off_t)off) == MAP_FAILED) {
+    if (mmap(at, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED | MAP_NORESERVE, fd, (off_t)off) ==
+        MAP_FAILED) {
         int was = errno;
         munmap(area, size + HUGE);
         errno = was;
@@ -41,7 +45,8 @@ static uint8_t *map_aligned(uint64_t size, int flags, int fd, uint64_t off)
     return at;
 }
 
-static struct ram *make(const char *name, uint64_t size, enum ram_backing backing, int fd, uint64_t off, struct err *e)
+static struct ram *make(const char *name, uint64_t size, enum ram_backing backing, int fd, uint64_t off,
+                        struct err *e)
 {
     struct ram *r = calloc(1, sizeof *r);
     bool shared = backing == RAM_MEMFD;
@@ -86,13 +91,14 @@ struct ram *ram_new(const char *name, uint64_t size, enum ram_backing backing, s
 struct ram *ram_new_file(const char *name, int fd, uint64_t offset, uint64_t size, struct err *e)
 {
     if (!size || size % MEM_PAGE || offset % MEM_PAGE) {
-        err_set(e, EINVAL, "guest memory %s: offset and size of its file are multiples of %u", name, MEM_PAGE);
+        err_set(e, EINVAL, "guest memory %s: offset and size of its file are multiples of %u", name,
+                MEM_PAGE);
         return NULL;
     }
     struct stat st; /* a page beyond the end of its file would be a SIGBUS */
     if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !range_inside(offset, size, (uint64_t)st.st_size)) {
-        err_set(e, EINVAL, "guest memory %s: 0x%llx bytes at 0x%llx lie outside its file", name, (unsigned long long)size,
-                (unsigned long long)offset);
+        err_set(e, EINVAL, "guest memory %s: 0x%llx bytes at 0x%llx lie outside its file", name,
+                (unsigned long long)size, (unsigned long long)offset);
         return NULL;
     }
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -121,7 +127,8 @@ void ram_free(struct ram *r)
     free(r);
 }
 
-/* Cheaper than MFENCE, and than what the compiler makes of a fence, which the thread sanitizer does not know. */
+/* Cheaper than MFENCE, and than what the compiler makes of a fence, which the thread sanitizer does not know.
+ */
 static inline void full_barrier(void)
 {
     __asm__ volatile("lock; orl $0, (%%rsp)" : : : "memory", "cc");
@@ -131,7 +138,8 @@ void ram_written(struct ram *r, uint64_t off, uint64_t len)
 {
     if (!len)
         return;
-    full_barrier(); /* the bytes are in place before the note is looked at: see PAGE_CODE in the engine's block.c */
+    full_barrier(); /* the bytes are in place before the note is looked at: see PAGE_CODE in the engine's
+                       block.c */
     for (uint64_t page = off / MEM_PAGE, last = (off + len - 1) / MEM_PAGE; page <= last; page++) {
         uint8_t note = __atomic_load_n(&r->notes[page], __ATOMIC_RELAXED);
         if (note & PAGE_CODE)

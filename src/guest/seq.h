@@ -1,11 +1,12 @@
 /*
- * seq: a sequence lock: few writers, who exclude each other by other means, and readers that never wait for a sleeping one in the
- * common case and never write. Of this room only.
+ * seq: a sequence lock: few writers, who exclude each other by other means, and readers that never wait for a
+ * sleeping one in the common case and never write. Of this room only.
  *
  *   reader: do { s = seq_begin(&q); copy every field with seq_get } while (seq_again(&q, s));
  *   writer: seq_open(&q); change every field with seq_put; seq_close(&q);
  *
- * Fields are read by acquire and written by release, which on x86 costs nothing and needs no fence (the thread sanitizer knows none).
+ * Fields are read by acquire and written by release, which on x86 costs nothing and needs no fence (the
+ * thread sanitizer knows none).
  */
 #ifndef GUEST_SEQ_H
 #define GUEST_SEQ_H

@@ -13,7 +13,8 @@ struct err;
 
 uint64_t host_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t host_realtime_ns(void); /* CLOCK_REALTIME, since 1970 */
-uint64_t host_tsc_khz(void);     /* of this CPU: CPUID 0x15/0x40000010 where told, else measured over 20 ms; cached by caller */
+/* Of this CPU: CPUID 0x15/0x40000010 where told, else measured over 20 ms; cached by caller */
+uint64_t host_tsc_khz(void);
 
 /* Whole-length I/O with EINTR and short transfers handled. 0, or -errno; a short file gives -ENODATA. */
 int host_read_full(int fd, void *p, size_t n);
@@ -24,7 +25,8 @@ int host_pwrite_full(int fd, const void *p, size_t n, uint64_t off);
 /* A sealed-size memfd of `size` bytes. fd, or -errno. */
 int host_memfd(const char *name, uint64_t size, struct err *e);
 
-/* Read a whole file of at most `max` bytes. *data is malloc'ed, the caller frees. 0 or -errno with `e` set. */
+/* Read a whole file of at most `max` bytes. *data is malloc'ed, the caller frees. 0 or -errno with `e` set.
+ */
 int host_read_file(const char *path, size_t max, uint8_t **data, size_t *len, struct err *e);
 
 /* Bytes of memory the machine has, and has free for use now. */

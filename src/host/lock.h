@@ -1,6 +1,7 @@
 /*
- * lock: mutexes with ranks. Taking a lock whose rank is not above those held aborts in debug builds (-Dlock_ranks=true, the default
- * outside release builds). Order: vm, device, map, irq (interrupt controllers), vcpu, leaf.
+ * lock: mutexes with ranks. Taking a lock whose rank is not above those held aborts in debug builds
+ * (-Dlock_ranks=true, the default outside release builds). Order: vm, device, map, irq (interrupt
+ * controllers), vcpu, leaf.
  */
 #ifndef HOST_LOCK_H
 #define HOST_LOCK_H

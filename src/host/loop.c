@@ -1,6 +1,7 @@
 /*
- * One epoll set. Every fd and timer is a source whose deletion is deferred to the end of the round, since epoll_wait may have
- * reported it already. Timers are timerfds: arming is a system call that any thread may make, and needs no lock.
+ * One epoll set. Every fd and timer is a source whose deletion is deferred to the end of the round, since
+ * epoll_wait may have reported it already. Timers are timerfds: arming is a system call that any thread may
+ * make, and needs no lock.
  */
 #include "host/loop.h"
 #include <errno.h>
@@ -30,7 +31,8 @@ struct loop_fd {
 struct loop_timer {
     struct loop_fd *source;
     int fd;
-    atomic_uint settings; /* what was written before the timer was set is seen by fn: said once more for those who do not know the kernel */
+    atomic_uint settings; /* what was written before the timer was set is seen by fn: said once more for those
+                             who do not know the kernel */
     void (*fn)(void *opaque);
     void *opaque;
 };
@@ -206,8 +208,8 @@ void loop_stop(struct loop *l)
     kick(l);
 }
 
-struct loop_fd *loop_add_fd(struct loop *l, int fd, uint32_t events, void (*fn)(void *opaque, uint32_t events),
-                            void *opaque, struct err *e)
+struct loop_fd *loop_add_fd(struct loop *l, int fd, uint32_t events,
+                            void (*fn)(void *opaque, uint32_t events), void *opaque, struct err *e)
 {
     struct loop_fd *f = malloc(sizeof *f);
     if (!f) {
@@ -281,7 +283,8 @@ struct loop_timer *loop_timer_new(struct loop *l, void (*fn)(void *opaque), void
 
 static void set_timer(struct loop_timer *t, uint64_t ns)
 {
-    struct itimerspec ts = {.it_value = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)}};
+    struct itimerspec ts = {
+        .it_value = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)}};
     atomic_fetch_add(&t->settings, 1);
     CHECK(timerfd_settime(t->fd, TFD_TIMER_ABSTIME, &ts, NULL) == 0);
 }

@@ -1,6 +1,7 @@
 /*
- * Field tables on the wire: u32 count, then per field: u8 name length, name, u8 kind, u32 element size, u32 elements, elements little-endian.
- * A load goes over the bytes twice, first checking everything and then storing: a section that is refused leaves the object as it was.
+ * Field tables on the wire: u32 count, then per field: u8 name length, name, u8 kind, u32 element size, u32
+ * elements, elements little-endian. A load goes over the bytes twice, first checking everything and then
+ * storing: a section that is refused leaves the object as it was.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -94,15 +95,16 @@ static int get_elements(struct rbuf *in, const struct field *f, void *obj, struc
         }
         memcpy(&v, p, f->size);
         if ((f->max && v > f->max) || (f->kind == FIELD_BOOL && v > 1))
-            return err_set(e, EINVAL, "field %s is %llu, at most %llu makes sense", f->name, (unsigned long long)v,
-                           (unsigned long long)(f->kind == FIELD_BOOL ? 1 : f->max));
+            return err_set(e, EINVAL, "field %s is %llu, at most %llu makes sense", f->name,
+                           (unsigned long long)v, (unsigned long long)(f->kind == FIELD_BOOL ? 1 : f->max));
         if (obj)
             set_element(f, obj, k, v);
     }
     return 0;
 }
 
-static int get_field(struct rbuf *in, const struct field_table *t, uint32_t version, void *obj, bool *seen, struct err *e)
+static int get_field(struct rbuf *in, const struct field_table *t, uint32_t version, void *obj, bool *seen,
+                     struct err *e)
 {
     uint8_t n = rbuf_u8(in);
     const uint8_t *name = rbuf_take(in, n);
@@ -115,12 +117,13 @@ static int get_field(struct rbuf *in, const struct field_table *t, uint32_t vers
     if (!f)
         return err_set(e, EINVAL, "unknown field '%.*s': saved by a newer version", n, (const char *)name);
     if (since(f) > version)
-        return err_set(e, EINVAL, "field %s came with version %u, the section is of version %u", f->name, since(f), version);
+        return err_set(e, EINVAL, "field %s came with version %u, the section is of version %u", f->name,
+                       since(f), version);
     if (seen[index])
         return err_set(e, EINVAL, "field %s appears twice", f->name);
     if (kind != f->kind || size != f->size || count != f->count)
-        return err_set(e, EINVAL, "field %s has %u elements of %u bytes, expected %u of %u", f->name, count, size, f->count,
-                       f->size);
+        return err_set(e, EINVAL, "field %s has %u elements of %u bytes, expected %u of %u", f->name, count,
+                       size, f->count, f->size);
     seen[index] = true;
     return get_elements(in, f, obj, e);
 }
@@ -136,7 +139,8 @@ static void set_default(const struct field *f, void *obj)
 }
 
 /* One pass over all fields; obj NULL: only check. `seen` has a flag for each field of the table. */
-static int get_fields(struct rbuf *in, const struct field_table *t, uint32_t version, void *obj, bool *seen, struct err *e)
+static int get_fields(struct rbuf *in, const struct field_table *t, uint32_t version, void *obj, bool *seen,
+                      struct err *e)
 {
     uint32_t n = rbuf_u32(in);
     memset(seen, 0, t->count * sizeof *seen);
@@ -183,8 +187,9 @@ const char *state_differs(const struct field_table *t, const void *a, const void
         const struct field *f = &t->fields[i];
         for (uint32_t k = 0; k < f->count; k++) {
             size_t at = f->offset + (size_t)k * stride(f);
-            if (f->kind == FIELD_BYTES ? memcmp((const uint8_t *)a + at, (const uint8_t *)b + at, f->size) != 0
-                                       : element(f, a, k) != element(f, b, k))
+            if (f->kind == FIELD_BYTES
+                    ? memcmp((const uint8_t *)a + at, (const uint8_t *)b + at, f->size) != 0
+                    : element(f, a, k) != element(f, b, k))
                 return f->name;
         }
     }

@@ -1,7 +1,8 @@
 /*
  * A file of sections:
  *   header   "LIEGEST1", u32 format version, u8 length and name of the board
- *   section  u8 length and name, u32 instance, u32 version, u32 bytes, the bytes, u32 crc32c of the section from its name length on
+ *   section  u8 length and name, u32 instance, u32 version, u32 length and the bytes,
+ *            u32 crc32c of the section so far
  *   end      u8 0, u32 crc32c of everything before it
  */
 #include <errno.h>
@@ -51,7 +52,8 @@ void state_writer_free(struct state_writer *w)
     free(w);
 }
 
-int state_write_raw(struct state_writer *w, const char *name, uint32_t instance, uint32_t version, const void *p, size_t n)
+int state_write_raw(struct state_writer *w, const char *name, uint32_t instance, uint32_t version,
+                    const void *p, size_t n)
 {
     size_t at = w->out.len;
     if (n >= MAX_FILE) {
@@ -73,7 +75,9 @@ int state_write(struct state_writer *w, const struct saved *s)
 {
     struct buf body = {0};
     state_put(&body, s->table, s->obj);
-    int r = body.failed ? -ENOMEM : state_write_raw(w, s->table->name, s->instance, s->table->version, body.data, body.len);
+    int r = body.failed
+                ? -ENOMEM
+                : state_write_raw(w, s->table->name, s->instance, s->table->version, body.data, body.len);
     buf_free(&body);
     return r;
 }
@@ -208,8 +212,8 @@ const char *state_board(const struct state_reader *r)
     return r->board;
 }
 
-int state_read_raw(struct state_reader *r, const char *name, uint32_t instance, uint32_t *version, const uint8_t **p, size_t *n,
-                   struct err *e)
+int state_read_raw(struct state_reader *r, const char *name, uint32_t instance, uint32_t *version,
+                   const uint8_t **p, size_t *n, struct err *e)
 {
     for (unsigned i = 0; i < r->count; i++) {
         struct section *s = &r->section[i];
@@ -241,7 +245,7 @@ int state_reader_done(struct state_reader *r, struct err *e)
 {
     for (unsigned i = 0; i < r->count; i++)
         if (!r->section[i].used)
-            return err_set(e, EINVAL, "saved state: section %s.%u belongs to no device of this machine", r->section[i].name,
-                           r->section[i].instance);
+            return err_set(e, EINVAL, "saved state: section %s.%u belongs to no device of this machine",
+                           r->section[i].name, r->section[i].instance);
     return 0;
 }

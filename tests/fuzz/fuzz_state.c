@@ -1,4 +1,5 @@
-/* Saved state: as it is; with its checksums mended, so that what lies behind them is reached; and as the fields of one section. */
+/* Saved state: as it is; with its checksums mended, so that what lies behind them is reached; and as the
+ * fields of one section. */
 #include "base/buf.h"
 #include "base/err.h"
 #include "fuzz.h"
@@ -29,7 +30,8 @@ static const struct field fields[] = {
     FIELD_BLOB(struct dev, mac),
     FIELD_STRIDED(struct dev, msr, value, .since = 2),
 };
-static const struct field_table table = {.name = "dev", .version = 2, .fields = fields, .count = sizeof fields / sizeof fields[0]};
+static const struct field_table table = {
+    .name = "dev", .version = 2, .fields = fields, .count = sizeof fields / sizeof fields[0]};
 
 static void must(bool truth)
 {

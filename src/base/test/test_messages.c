@@ -132,7 +132,8 @@ static void a_rate_limit_lets_a_burst_through_and_counts_the_rest(void **state)
     (void)state;
     for (unsigned i = 0; i < 100; i++)
         allowed += ratelimit_ok(&r);
-    /* The first event may find a token earned since the machine started, which the full bucket cannot hold. */
+    /* The first event may find a token earned since the machine started, which the full bucket cannot hold.
+     */
     assert_int_equal(allowed, 3);
     assert_true(r.suppressed == 97);
 }

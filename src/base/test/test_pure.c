@@ -66,7 +66,8 @@ static void a_list_keeps_its_order_through_removals(void **state)
     }
     list_remove(&it[1].node);
     list_append(&head, &it[1].node);
-    list_for_each(n, &head) sum = sum * 10 + CONTAINER_OF(n, struct item, node)->value;
+    list_for_each (n, &head)
+        sum = sum * 10 + CONTAINER_OF(n, struct item, node)->value;
     assert_int_equal(sum, 231); /* 0 2 3 1 */
     list_remove(&it[2].node);
     list_remove(&it[2].node); /* an unlinked node may be unlinked */

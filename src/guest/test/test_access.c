@@ -27,7 +27,8 @@ struct dev {
 static void note(struct dev *d, const char *what, uint64_t offset, unsigned size, uint64_t value)
 {
     size_t n = strlen(d->log);
-    snprintf(d->log + n, sizeof d->log - n, "%s%u@%llx=%llx ", what, size, (unsigned long long)offset, (unsigned long long)value);
+    snprintf(d->log + n, sizeof d->log - n, "%s%u@%llx=%llx ", what, size, (unsigned long long)offset,
+             (unsigned long long)value);
     d->saw_lock_held = pthread_mutex_trylock(&d->lock.mutex) == EBUSY;
     if (!d->saw_lock_held)
         pthread_mutex_unlock(&d->lock.mutex);
@@ -49,19 +50,26 @@ static const struct mem_ops wide = {.read = dev_read, .write = dev_write};
 static const struct mem_ops narrow = {.read = dev_read, .write = dev_write, .max_size = 2};
 static const struct mem_ops mute = {0};
 
-/* 0: RAM pages 0..3; 4: RAM pages 4..7 of the same block (adjacent); 8: ROM; 9: ROMD; 10: wide device (lower half of the page), 11: narrow;
- * 12: a device without functions; RAM page 7 once more at 0x100000. */
+/* 0: RAM pages 0..3; 4: RAM pages 4..7 of the same block (adjacent); 8: ROM; 9: ROMD; 10: wide device (lower
+ * half of the page), 11: narrow; 12: a device without functions; RAM page 7 once more at 0x100000. */
 struct ctx {
     struct mem_map *m;
     struct ram *ram, *rom;
     struct dev dev;
 };
 
-static void add(struct ctx *c, const char *name, uint64_t base, uint64_t size, enum mem_kind kind, struct ram *ram, uint64_t off,
-                const struct mem_ops *ops)
+static void add(struct ctx *c, const char *name, uint64_t base, uint64_t size, enum mem_kind kind,
+                struct ram *ram, uint64_t off, const struct mem_ops *ops)
 {
-    struct mem_region r = {.name = name, .base = base, .size = size, .kind = kind, .ram = ram, .ram_offset = off, .ops = ops,
-                           .opaque = &c->dev, .lock = &c->dev.lock};
+    struct mem_region r = {.name = name,
+                           .base = base,
+                           .size = size,
+                           .kind = kind,
+                           .ram = ram,
+                           .ram_offset = off,
+                           .ops = ops,
+                           .opaque = &c->dev,
+                           .lock = &c->dev.lock};
     assert_non_null(mem_add(c->m, &r, NULL));
 }
 

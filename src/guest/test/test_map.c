@@ -11,7 +11,13 @@
 #include "base/range.h"
 #include "guest/mem.h"
 
-enum { GRANULE = 512, GRANULES = 512, SPACE = GRANULE * GRANULES, MAX_REGIONS = 24, RAM_SIZE = 32 * MEM_PAGE };
+enum {
+    GRANULE = 512,
+    GRANULES = 512,
+    SPACE = GRANULE * GRANULES,
+    MAX_REGIONS = 24,
+    RAM_SIZE = 32 * MEM_PAGE
+};
 
 static uint64_t no_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -52,14 +58,16 @@ static void mirror(void *opaque, const struct mem_view *was, const struct mem_vi
     assert_int_equal(was->count, w->mirrored);
     for (size_t i = 0; i < was->count; i++)
         assert_true(was->section[i].base == w->mirror[i].base && was->section[i].size == w->mirror[i].size &&
-                    was->section[i].region == w->mirror[i].region && was->section[i].kind == w->mirror[i].kind);
+                    was->section[i].region == w->mirror[i].region &&
+                    was->section[i].kind == w->mirror[i].kind);
     assert_true(now->count <= ARRAY_LEN(w->mirror));
     memcpy(w->mirror, now->section, now->count * sizeof now->section[0]);
     w->mirrored = now->count;
     w->calls++;
 }
 
-static const struct model_region *model_top(const struct world *w, uint64_t at, const struct model_region *below)
+static const struct model_region *model_top(const struct world *w, uint64_t at,
+                                            const struct model_region *below)
 {
     const struct model_region *best = NULL;
     for (unsigned i = 0; i < MAX_REGIONS; i++) {
@@ -69,7 +77,8 @@ static const struct model_region *model_top(const struct world *w, uint64_t at, 
         if (below && (c->r.priority > below->r.priority ||
                       (c->r.priority == below->r.priority && c->order >= below->order)))
             continue;
-        if (!best || c->r.priority > best->r.priority || (c->r.priority == best->r.priority && c->order > best->order))
+        if (!best || c->r.priority > best->r.priority ||
+            (c->r.priority == best->r.priority && c->order > best->order))
             best = c;
     }
     return best;
@@ -91,7 +100,8 @@ static void check_point(const struct world *w, uint64_t at)
     assert_non_null(s);
     assert_ptr_equal(s->region, c->handle);
     assert_int_equal(s->kind, c->r.kind);
-    assert_int_equal(s->offset + (at - s->base), asked - c->r.base + (c->r.kind == MEM_MMIO ? 0 : c->r.ram_offset));
+    assert_int_equal(s->offset + (at - s->base),
+                     asked - c->r.base + (c->r.kind == MEM_MMIO ? 0 : c->r.ram_offset));
 }
 
 static void check_view(const struct world *w)
@@ -102,7 +112,8 @@ static void check_view(const struct world *w)
         assert_true(s->size > 0);
         assert_true(!p || p->base + p->size <= s->base);
         /* What is one piece is one section. */
-        assert_false(p && p->base + p->size == s->base && p->region == s->region && p->offset + p->size == s->offset);
+        assert_false(p && p->base + p->size == s->base && p->region == s->region &&
+                     p->offset + p->size == s->offset);
     }
     for (uint64_t g = 0; g < GRANULES; g++) {
         check_point(w, g * GRANULE);
@@ -176,11 +187,13 @@ static void change_random(struct world *w)
 
 static void world_start(struct world *w, uint64_t seed)
 {
-    *w = (struct world){.map = mem_map_new(NULL), .ram = ram_new("ram", RAM_SIZE, RAM_ANONYMOUS, NULL), .seed = seed};
+    *w = (struct world){
+        .map = mem_map_new(NULL), .ram = ram_new("ram", RAM_SIZE, RAM_ANONYMOUS, NULL), .seed = seed};
     w->listener = (struct mem_listener){.changed = mirror, .opaque = w};
     mem_listen(w->map, &w->listener);
     /* The block becomes the map's with its first region. */
-    w->region[0].r = (struct mem_region){.name = "ram", .size = RAM_SIZE, .kind = MEM_RAM, .ram = w->ram, .ops = &ops, .priority = -5};
+    w->region[0].r = (struct mem_region){
+        .name = "ram", .size = RAM_SIZE, .kind = MEM_RAM, .ram = w->ram, .ops = &ops, .priority = -5};
     w->region[0].order = w->order++;
     w->region[0].enabled = true;
     w->region[0].handle = mem_add(w->map, &w->region[0].r, NULL);
@@ -227,13 +240,15 @@ static void changes_between_begin_and_commit_are_published_as_one(void **state)
 
 static struct mem_region mmio(const char *name, uint64_t base, uint64_t size, int priority)
 {
-    return (struct mem_region){.name = name, .base = base, .size = size, .priority = priority, .kind = MEM_MMIO, .ops = &ops};
+    return (struct mem_region){
+        .name = name, .base = base, .size = size, .priority = priority, .kind = MEM_MMIO, .ops = &ops};
 }
 
 static void a_region_may_reach_the_top_of_the_address_space(void **state)
 {
     struct mem_map *m = mem_map_new(NULL);
-    struct mem_region top = mmio("top", 0ull - 0x10000, 0x10000, 0), over = mmio("over", 0ull - 0x10, 0x10, 1);
+    struct mem_region top = mmio("top", 0ull - 0x10000, 0x10000, 0),
+                      over = mmio("over", 0ull - 0x10, 0x10, 1);
     (void)state;
     struct mem_region *t = mem_add(m, &top, NULL), *o = mem_add(m, &over, NULL);
     assert_ptr_equal(mem_find(mem_view(m), UINT64_MAX)->region, o);
@@ -249,7 +264,8 @@ static void an_alias_that_sees_itself_ends(void **state)
 {
     struct mem_map *m = mem_map_new(NULL);
     struct mem_region low = mmio("device", 0x1000, 0x1000, 0);
-    struct mem_region self = {.name = "self", .base = 0x1800, .size = 0x1000, .alias_at = 0x1000, .kind = MEM_ALIAS, .priority = 1};
+    struct mem_region self = {
+        .name = "self", .base = 0x1800, .size = 0x1000, .alias_at = 0x1000, .kind = MEM_ALIAS, .priority = 1};
     (void)state;
     mem_add(m, &low, NULL);
     mem_add(m, &self, NULL);
@@ -272,7 +288,11 @@ static void thousands_of_borders_are_all_kept(void **state)
         mem_add(m, &r, NULL);
     }
     for (unsigned i = 1; i <= 8; i++) { /* each sees all that lies below it: the view doubles */
-        struct mem_region a = {.name = "a", .base = 0x12c00ull << (i - 1), .size = 0x12c00ull << (i - 1), .kind = MEM_ALIAS, .priority = (int)i};
+        struct mem_region a = {.name = "a",
+                               .base = 0x12c00ull << (i - 1),
+                               .size = 0x12c00ull << (i - 1),
+                               .kind = MEM_ALIAS,
+                               .priority = (int)i};
         mem_add(m, &a, NULL);
     }
     mem_commit(m);
@@ -290,14 +310,14 @@ static void an_invalid_region_is_refused_with_its_name(void **state)
     struct err e;
     (void)state;
     assert_non_null(mem_add(m, &good, &e));
-#define REFUSED(...)                                                                                                   \
-    do {                                                                                                               \
-        bad = good;                                                                                                    \
-        bad.name = "bad";                                                                                              \
-        __VA_ARGS__;                                                                                                   \
-        e.msg[0] = 0;                                                                                                  \
-        assert_null(mem_add(m, &bad, &e));                                                                             \
-        assert_non_null(strstr(e.msg, "bad"));                                                                         \
+#define REFUSED(...)                                                                                         \
+    do {                                                                                                     \
+        bad = good;                                                                                          \
+        bad.name = "bad";                                                                                    \
+        __VA_ARGS__;                                                                                         \
+        e.msg[0] = 0;                                                                                        \
+        assert_null(mem_add(m, &bad, &e));                                                                   \
+        assert_non_null(strstr(e.msg, "bad"));                                                               \
     } while (0)
     REFUSED(bad.size = 0);
     REFUSED(bad.base = 0ull - MEM_PAGE);

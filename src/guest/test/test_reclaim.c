@@ -1,4 +1,5 @@
-/* Views and removed regions live as long as a reader may hold them, and no longer. The sanitizers see what these tests cannot. */
+/* Views and removed regions live as long as a reader may hold them, and no longer. The sanitizers see what
+ * these tests cannot. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +21,12 @@ static const struct mem_ops ops = {.read = give_name};
 
 static struct mem_region device(uint64_t base, int priority, uintptr_t id)
 {
-    return (struct mem_region){.name = "device", .base = base, .size = 0x1000, .priority = priority, .kind = MEM_MMIO, .ops = &ops,
+    return (struct mem_region){.name = "device",
+                               .base = base,
+                               .size = 0x1000,
+                               .priority = priority,
+                               .kind = MEM_MMIO,
+                               .ops = &ops,
                                .opaque = (void *)id};
 }
 
@@ -149,8 +155,8 @@ static void readers_see_whole_views_while_the_map_changes(void **state)
 {
     struct storm s = {.m = mem_map_new(NULL)};
     struct ram *ram = ram_new("ram", 0x10000, RAM_ANONYMOUS, NULL);
-    struct mem_region mem = {.name = "ram", .size = 0x10000, .kind = MEM_RAM, .ram = ram}, one = device(0x10000, 0, 1),
-                      two = device(0x10000, 1, 2), *upper = NULL;
+    struct mem_region mem = {.name = "ram", .size = 0x10000, .kind = MEM_RAM, .ram = ram},
+                      one = device(0x10000, 0, 1), two = device(0x10000, 1, 2), *upper = NULL;
     pthread_t t[READERS];
     (void)state;
     mem_add(s.m, &mem, NULL);

@@ -127,7 +127,8 @@ static void a_whole_file_is_read_up_to_its_limit(void **state)
     close(fd);
     assert_int_equal(host_read_file(path, 10, &data, &len, &e), -ENOENT);
     assert_int_equal(host_read_file("/tmp", 10, &data, &len, &e), -EISDIR);
-    assert_int_equal(host_read_file("/proc/self/maps", 1 << 20, &data, &len, &e), 0); /* claims to have no size */
+    assert_int_equal(host_read_file("/proc/self/maps", 1 << 20, &data, &len, &e),
+                     0); /* claims to have no size */
     assert_true(len > 100);
     free(data);
 }
@@ -144,8 +145,8 @@ static void *look_at_itself(void *opaque)
     sigset_t set;
     pthread_getname_np(pthread_self(), opaque, 16);
     pthread_sigmask(SIG_BLOCK, NULL, &set);
-    return (void *)(uintptr_t)(sigismember(&set, SIGTERM) && sigismember(&set, SIGUSR1) && !sigismember(&set, SIGSEGV) &&
-                               !sigismember(&set, SIGBUS));
+    return (void *)(uintptr_t)(sigismember(&set, SIGTERM) && sigismember(&set, SIGUSR1) &&
+                               !sigismember(&set, SIGSEGV) && !sigismember(&set, SIGBUS));
 }
 
 static void a_thread_has_its_name_and_leaves_signals_to_others(void **state)

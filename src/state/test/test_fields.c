@@ -40,8 +40,16 @@ enum { COUNT = sizeof fields / sizeof fields[0] };
 static const struct field_table table = {.name = "chip", .version = 1, .fields = fields, .count = COUNT};
 
 static const struct chip sample = {
-    .a = 9, .b = 0x1234, .c = 0x89abcdef, .d = 0xfedcba9876543210, .on = true, .flags = {true, false, true},
-    .fifo = {1, 2, 3, 4, 1000}, .mac = {0x52, 0x54, 0, 1, 2, 3}, .msr = {{1, 11}, {2, 22}, {3, UINT64_MAX}}, .not_saved = 5,
+    .a = 9,
+    .b = 0x1234,
+    .c = 0x89abcdef,
+    .d = 0xfedcba9876543210,
+    .on = true,
+    .flags = {true, false, true},
+    .fifo = {1, 2, 3, 4, 1000},
+    .mac = {0x52, 0x54, 0, 1, 2, 3},
+    .msr = {{1, 11}, {2, 22}, {3, UINT64_MAX}},
+    .not_saved = 5,
 };
 
 static struct buf put(const struct field_table *t, const void *obj)
@@ -193,8 +201,11 @@ static void a_truth_is_zero_or_one(void **state)
 }
 
 static const struct field newer[] = {
-    FIELD(struct chip, a), FIELD(struct chip, b, .since = 2, .dflt = 0x4321), FIELD_ARRAY(struct chip, flags, .since = 3, .dflt = 1),
-    FIELD_BLOB(struct chip, mac, .since = 3, .dflt = 0xff), FIELD_STRIDED(struct chip, msr, value, .since = 2, .dflt = 7),
+    FIELD(struct chip, a),
+    FIELD(struct chip, b, .since = 2, .dflt = 0x4321),
+    FIELD_ARRAY(struct chip, flags, .since = 3, .dflt = 1),
+    FIELD_BLOB(struct chip, mac, .since = 3, .dflt = 0xff),
+    FIELD_STRIDED(struct chip, msr, value, .since = 2, .dflt = 7),
 };
 static const struct field_table v3 = {.name = "chip", .version = 3, .fields = newer, .count = 5};
 static const struct field_table v1 = {.name = "chip", .version = 1, .fields = newer, .count = 1};
@@ -231,7 +242,8 @@ static void a_newer_or_impossible_version_is_refused(void **state)
 
 static void an_unknown_field_is_refused_by_name(void **state)
 {
-    static const struct field_table fewer = {.name = "chip", .version = 1, .fields = fields + 1, .count = COUNT - 1};
+    static const struct field_table fewer = {
+        .name = "chip", .version = 1, .fields = fields + 1, .count = COUNT - 1};
     static const struct field other[] = {{.name = "zeta", .size = 1, .count = 1}};
     static const struct field_table others = {.name = "chip", .version = 1, .fields = other, .count = 1};
     struct buf b = put(&others, &sample);
@@ -247,10 +259,15 @@ static void a_field_of_another_form_or_there_twice_is_refused_by_name(void **sta
 {
     static const struct field narrow[] = {{.name = "c", .size = 2, .count = 2}};
     static const struct field blob[] = {{.name = "c", .size = 4, .count = 1, .kind = FIELD_BYTES}};
-    static const struct field once[] = {FIELD(struct chip, c)}, both[] = {FIELD(struct chip, c), FIELD(struct chip, a)};
+    static const struct field once[] = {FIELD(struct chip, c)},
+                              both[] = {FIELD(struct chip, c), FIELD(struct chip, a)};
     static const struct field twice[] = {FIELD(struct chip, c), FIELD(struct chip, c)};
-#define TABLE(f) {.name = "t", .version = 1, .fields = f, .count = sizeof f / sizeof f[0]}
-    static const struct field_table tn = TABLE(narrow), tb = TABLE(blob), to = TABLE(once), t2 = TABLE(twice), tboth = TABLE(both);
+#define TABLE(f)                                                                                             \
+    {                                                                                                        \
+        .name = "t", .version = 1, .fields = f, .count = sizeof f / sizeof f[0]                              \
+    }
+    static const struct field_table tn = TABLE(narrow), tb = TABLE(blob), to = TABLE(once), t2 = TABLE(twice),
+                                    tboth = TABLE(both);
     struct buf b = put(&to, &sample);
     (void)state;
     refused(&b, &tn, 1, "field c");
@@ -270,7 +287,8 @@ static int post_load(void *obj, struct err *e)
 
 static void post_load_derives_and_may_refuse(void **state)
 {
-    static const struct field_table t = {.name = "chip", .version = 1, .fields = fields, .count = COUNT, .post_load = post_load};
+    static const struct field_table t = {
+        .name = "chip", .version = 1, .fields = fields, .count = COUNT, .post_load = post_load};
     struct chip c = sample, got = {0};
     struct err e;
     (void)state;
@@ -287,7 +305,8 @@ static void post_load_derives_and_may_refuse(void **state)
 
 static void fields_may_come_in_another_order(void **state)
 {
-    static const struct field ab[] = {FIELD(struct chip, a), FIELD(struct chip, b)}, ba[] = {FIELD(struct chip, b), FIELD(struct chip, a)};
+    static const struct field ab[] = {FIELD(struct chip, a), FIELD(struct chip, b)},
+                              ba[] = {FIELD(struct chip, b), FIELD(struct chip, a)};
     static const struct field_table t1 = TABLE(ab), t2 = TABLE(ba);
     struct buf b = put(&t1, &sample);
     struct chip c = {0};

@@ -22,7 +22,8 @@ static const struct field_table table = {.name = "dev", .version = 1, .fields = 
 
 static const struct dev one = {1, {1, 2, 3}}, two = {2, {4, 5, 6}};
 
-/* The bytes of a small file: dev.0, dev.1 and a raw section. malloc'ed to its exact length, for the address sanitizer. */
+/* The bytes of a small file: dev.0, dev.1 and a raw section. malloc'ed to its exact length, for the address
+ * sanitizer. */
 static uint8_t *small_file(size_t *len)
 {
     struct err e;
@@ -93,7 +94,8 @@ static void refused(const void *p, size_t n)
 {
     struct err e = {""};
     uint8_t *exact = malloc(n ? n : 1);
-    memcpy(exact, p, n);
+    if (n)
+        memcpy(exact, p, n);
     assert_null(state_reader_new(exact, n, &e));
     assert_true(e.msg[0]);
     assert_null(strchr(e.msg, '\n'));
@@ -166,11 +168,12 @@ static void a_forger_who_knows_the_checksum_gets_no_further_than_the_lengths(voi
     state_reader_free(r);
     buf_free(&b);
     static const char *const bad[] = {
-        "\1s\0\0\0\0\1\0\0\0\3\0\0\0ab",             /* a byte longer than it is: into the checksum */
-        "\1s\0\0\0\0\1\0\0\0\xff\xff\xff\xff" "ab",  /* endless */
-        "\1 \0\0\0\0\1\0\0\0\2\0\0\0ab",             /* a space in the name */
-        "\1\x1b\0\0\0\0\1\0\0\0\2\0\0\0ab",          /* an escape in the name */
-        "\377s\0\0\0\0\1\0\0\0\2\0\0\0ab",           /* a name beyond the file */
+        "\1s\0\0\0\0\1\0\0\0\3\0\0\0ab", /* a byte longer than it is: into the checksum */
+        "\1s\0\0\0\0\1\0\0\0\xff\xff\xff\xff"
+        "ab",                               /* endless */
+        "\1 \0\0\0\0\1\0\0\0\2\0\0\0ab",    /* a space in the name */
+        "\1\x1b\0\0\0\0\1\0\0\0\2\0\0\0ab", /* an escape in the name */
+        "\377s\0\0\0\0\1\0\0\0\2\0\0\0ab",  /* a name beyond the file */
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         b = forged(bad[i], 16, true);
