@@ -46,17 +46,20 @@ static void drive(struct pit *p, bool level)
     irq_set(&p->cfg.irq, level);
 }
 
-static bool repeats(const struct pit_counter *c)
+/* Modes 2 to 5 rest high and mark the moment by a dip, often of one tick: whoever looks late has missed it.
+ * So the interrupt is not taken from the output as it is found, but is a pulse of its own at each rise that
+ * was waited for. */
+static bool pulses(const struct pit_counter *c)
 {
-    return c->mode == 2 || c->mode == 3;
+    return c->mode >= 2;
 }
 
-/* Wait for counter 0's next edge; of the repeating modes only the rise matters to an interrupt controller. */
+/* Wait for counter 0's next rise. */
 static void rearm(struct pit *p, uint64_t now)
 {
     struct pit_counter ahead = p->counter[0]; /* looking ahead settles what only the future will */
     uint64_t edge = pit_counter_next_edge(&ahead, now);
-    if (edge != UINT64_MAX && repeats(&ahead) && !pit_counter_out(&ahead, edge))
+    if (edge != UINT64_MAX && pulses(&ahead) && !pit_counter_out(&ahead, edge))
         edge = pit_counter_next_edge(&ahead, edge);
     p->edge_at = edge;
     if (edge == UINT64_MAX)
@@ -65,12 +68,22 @@ static void rearm(struct pit *p, uint64_t now)
         clock_timer_arm(p->timer, tick_ns(edge));
 }
 
-/* After counter 0 was touched. */
+/* The rise that was waited for has come. */
+static void take_due(struct pit *p, uint64_t now)
+{
+    if (now < p->edge_at)
+        return;
+    p->edge_at = UINT64_MAX;
+    if (pulses(&p->counter[0]))
+        drive(p, false);
+    drive(p, true);
+}
+
+/* After counter 0 was programmed: modes 0 and 1 begin low, the others high. */
 static void output_changed(struct pit *p, uint64_t now)
 {
     struct pit_counter *c = &p->counter[0];
-    if (!repeats(c) || !p->irq_level)
-        drive(p, pit_counter_out(c, now));
+    drive(p, pulses(c) || pit_counter_out(c, now));
     rearm(p, now);
 }
 
@@ -80,12 +93,7 @@ static void on_timer(void *opaque)
     lock_take(&p->dev.lock);
     uint64_t now = now_ticks(p);
     if (now >= p->edge_at) {
-        if (repeats(&p->counter[0])) {
-            drive(p, false);
-            drive(p, true);
-        } else {
-            drive(p, pit_counter_out(&p->counter[0], now));
-        }
+        take_due(p, now);
         rearm(p, now);
     }
     lock_drop(&p->dev.lock);
@@ -109,6 +117,7 @@ static void pit_write(void *opaque, uint16_t offset, unsigned size, uint32_t val
     uint8_t v = (uint8_t)value, which = offset == REG_CONTROL ? v >> 6 : (uint8_t)offset;
     uint64_t now = now_ticks(p);
     (void)size;
+    take_due(p, now); /* what the old program owes, before there is a new one */
     if (offset != REG_CONTROL)
         pit_counter_write(&p->counter[which], now, v);
     else if (which == READ_BACK)
@@ -119,6 +128,8 @@ static void pit_write(void *opaque, uint16_t offset, unsigned size, uint32_t val
         pit_counter_control(&p->counter[which], now, v);
     if (which == 0 && (offset != REG_CONTROL || (v & 0x30)))
         output_changed(p, now);
+    else if (p->edge_at == UINT64_MAX)
+        rearm(p, now);
 }
 
 static uint32_t pit_read(void *opaque, uint16_t offset, unsigned size)

@@ -265,6 +265,22 @@ static void counter_0_interrupts_once_in_mode_0(void **state)
     assert_int_equal(c->r->rises[IRQ], 1);
 }
 
+static void counter_0_interrupts_once_for_each_count_in_mode_4_however_late(void **state)
+{
+    struct ctx *c = *state;
+    program(c, 0, 4, 1193);
+    c->r->rises[IRQ] = 0;
+    rig_advance(c->r, 1000000000); /* the strobe of one tick is long over when the timer looks */
+    assert_true(rig_run(c->r, one_rise));
+    out8(c->r, PORT, 0xa9); /* a new count, and then another before the timer has run: neither is lost */
+    out8(c->r, PORT, 0x04);
+    rig_advance(c->r, 1000000000);
+    out8(c->r, PORT, 0xa9);
+    assert_int_equal(c->r->rises[IRQ], 2);
+    out8(c->r, PORT, 0x04);
+    assert_true(rig_run(c->r, three_rises));
+}
+
 static void state_survives_save_and_load_and_counting_goes_on(void **state)
 {
     struct ctx *c = *state;
@@ -300,6 +316,7 @@ int main(void)
         T(the_refresh_bit_toggles_and_speaker_bits_read_back),
         T(counter_0_interrupts_every_period_in_mode_2),
         T(counter_0_interrupts_once_in_mode_0),
+        T(counter_0_interrupts_once_for_each_count_in_mode_4_however_late),
         T(state_survives_save_and_load_and_counting_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
