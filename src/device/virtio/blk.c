@@ -156,7 +156,7 @@ static void finish(struct blk_request *r, uint8_t status)
     struct virtio_dev *d = q->dev;
     /* Whatever came of it, its buffer may have been written; the reset that disowned it does not undo that. */
     if (r->header.type == BLK_T_IN)
-        virtq_written(d, &r->chain, 0, r->chain.in_len - 1);
+        virtq_written(d, &r->chain, 0, r->disk.length); /* 0 where it never got to the disk */
     if (!virtq_current(q, &r->chain)) {
         virtq_done(q);
     } else {
