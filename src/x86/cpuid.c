@@ -221,7 +221,7 @@ int x86_cpuid_build_on(struct x86_cpuid *out, const struct x86_cpu_config *cfg, 
     int r;
 
     if (!m)
-        return err_set(e, EINVAL, "CPU model %s is not known; there are default, x86-64-v2, x86-64-v3 and host", cfg->model);
+        return err_set(e, EINVAL, "CPU model %s is not known; there are default, x86-64-v1 to v3 and host", cfg->model);
     if (cfg->cpus < 1 || cfg->cpus > 255 || cfg->apic_id >= cfg->cpus)
         return err_set(e, EINVAL, "CPU %u of %u: there may be 1 to 255", cfg->apic_id, cfg->cpus);
     r = resolve(m, cfg, host, &f, e);

@@ -149,7 +149,7 @@ void x86_host_read(struct x86_host *h);
 unsigned x86_features_missing(const struct x86_features *a, const struct x86_features *b, char *out, size_t cap);
 
 struct x86_cpu_config {
-    const char *model;       /* "default", "x86-64-v2", "x86-64-v3", "host" */
+    const char *model;       /* "default", "x86-64-v1", "x86-64-v2", "x86-64-v3", "host" */
     uint32_t cpus;           /* vCPUs of the machine: one socket, one thread per core */
     uint32_t apic_id;        /* of this vCPU; equals its index */
     uint32_t tsc_khz;        /* for leaf 0x15/0x40000010; 0 leaves them out */

@@ -5,20 +5,26 @@
 #define F(word, bit) X86_FEATURE(X86_W_##word, bit)
 #define END          X86_FEATURE_NONE
 
-/* What every 64-bit system expects, and SSE to SSE4.2: the psABI's x86-64-v2. */
-#define V2_LIST                                                                                                        \
+/* What every 64-bit system expects, SSE2 among it: the psABI's baseline. */
+#define V1_LIST                                                                                                        \
     F(1_EDX, 0), F(1_EDX, 3), F(1_EDX, 4), F(1_EDX, 5), F(1_EDX, 6), F(1_EDX, 8), X86_F_APIC, F(1_EDX, 13),            \
         F(1_EDX, 15), X86_F_PAT, F(1_EDX, 23), F(1_EDX, 24), F(1_EDX, 25), F(1_EDX, 26), X86_F_SYSCALL, X86_F_NX,      \
-        X86_F_LM, X86_F_SSE3, X86_F_SSSE3, X86_F_CX16, X86_F_SSE4_1, X86_F_SSE4_2, X86_F_POPCNT, X86_F_LAHF_LM
+        X86_F_LM
+
+/* SSE3 to SSE4.2: the psABI's x86-64-v2. */
+#define V2_LIST                                                                                                        \
+    V1_LIST, X86_F_SSE3, X86_F_SSSE3, X86_F_CX16, X86_F_SSE4_1, X86_F_SSE4_2, X86_F_POPCNT, X86_F_LAHF_LM
 
 /* What x86-64-v3 adds. */
 #define V3_LIST                                                                                                        \
     X86_F_AVX, X86_F_AVX2, X86_F_BMI1, X86_F_BMI2, X86_F_F16C, X86_F_FMA, X86_F_ABM, X86_F_MOVBE, X86_F_XSAVE
 
+static const uint32_t v1_required[] = {V1_LIST, END};
 static const uint32_t v2_required[] = {V2_LIST, END};
 static const uint32_t v3_required[] = {V2_LIST, V3_LIST, END};
 
 /* Processors of those classes all have these, too; virtual machines do not always. */
+static const uint32_t v1_isa[] = {V1_LIST, X86_F_CX16, X86_F_LAHF_LM, END};
 static const uint32_t v2_isa[] = {V2_LIST, X86_F_PCLMULQDQ, X86_F_AES, X86_F_RDRAND, X86_F_XSAVE, END};
 static const uint32_t v3_isa[] = {V2_LIST, V3_LIST, X86_F_PCLMULQDQ, X86_F_AES, X86_F_RDRAND, F(80000001_ECX, 8), END};
 
@@ -42,11 +48,13 @@ static const uint32_t system_features[] = {
 enum {
     SIGNATURE_HASWELL = 0x306c3, /* family 6, model 0x3c: the first of its class, known to every kernel and compiler */
     SIGNATURE_NEHALEM = 0x106a5, /* family 6, model 0x1a */
+    SIGNATURE_MEROM = 0x6f6,     /* family 6, model 0xf */
 };
 
 static const struct x86_model models[] = {
     {"default", "portable: x86-64-v3 as far as the host has it, at least x86-64-v2; no feature that does not travel", v2_required,
      v3_isa, SIGNATURE_HASWELL},
+    {"x86-64-v1", "the psABI's baseline (SSE2): for hosts that offer no more", v1_required, v1_isa, SIGNATURE_MEROM},
     {"x86-64-v2", "the psABI's level 2 (SSE4.2, POPCNT, CMPXCHG16B); hosts since 2009", v2_required, v2_isa,
      SIGNATURE_NEHALEM},
     {"x86-64-v3", "the psABI's level 3 (AVX2, BMI, FMA), refused where the host lacks any of it; hosts since 2015", v3_required,
@@ -54,7 +62,7 @@ static const struct x86_model models[] = {
     {"host", "all that host and accelerator can give; not portable to another host", v2_required, NULL, 0},
 };
 
-static const char *const model_names[] = {"default", "x86-64-v2", "x86-64-v3", "host", NULL};
+static const char *const model_names[] = {"default", "x86-64-v1", "x86-64-v2", "x86-64-v3", "host", NULL};
 
 /* What "host" may bring: the machine can save it (x86/state.h, x86/msr.h) and nothing needs a device or a counter that guests do not get. */
 static const struct x86_features carriable = {.w = {

@@ -44,6 +44,9 @@ int kvm_msrs_find(struct kvm_vcpu *v, struct err *e)
             uint64_t value;
             int r = kvm_msr_get(v, t[i].first + n, &value);
 
+            /* A KVM may not let its feature MSRs be chosen: the guest then sees what the host has. */
+            if (r == 0 && t[i].flags & X86_MSR_READONLY && kvm_msr_set(v, t[i].first + n, x86_msr_reset(c, t[i].first + n)))
+                continue;
             if (r == 0)
                 k->msrs[k->msr_count++] = t[i].first + n;
             else if (r != -ENOENT)

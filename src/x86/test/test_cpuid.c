@@ -89,13 +89,13 @@ static void topology_names_every_cpu_once(void **state)
 
 static void portable_models_never_advertise_a_forbidden_feature(void **state)
 {
-    static const char *const models[] = {"default", "x86-64-v2", "x86-64-v3"};
+    static const char *const models[] = {"default", "x86-64-v2", "x86-64-v3", "x86-64-v1"};
     uint32_t seed = 1;
 
     (void)state;
     for (int round = 0; round < 2000; round++) {
         struct x86_host h = everything(round & 1 ? "AuthenticAMD" : "GenuineIntel");
-        struct x86_cpu_config cfg = config(models[round % 3], 2, 1);
+        struct x86_cpu_config cfg = config(models[round % 4], 2, 1);
         struct x86_cpuid c;
 
         for (unsigned w = 0; round > 5 && w < X86_WORDS; w++) {
