@@ -1,4 +1,4 @@
-/* INT3: to the guest's handler as a trap, and out to the machine when gdb plants it. INT n in protected mode. */
+/* INT3 and INT n: to the guest's handlers, as traps. */
 #include "common.inc"
     GUEST
     TO_LONG
@@ -11,18 +11,5 @@ behind:
     EQ(dword ptr [exc_ip], offset behind)
     int 0x80
     EQ(dword ptr [irq_last], 0x80)
-
-    REQUEST(REQ_SOFT_BREAK)
-    xor ebx, ebx
-planted:
-    int3
-    inc ebx
-    REQUEST(REQ_STOP)
-    EQ(ebx, 1)
-    GET_ARG
-    and eax, 0xffff
-    EQ(eax, 1)
-    GET_ARG2
-    EQ(eax, offset planted)
     PASS
     EXCEPTIONS64

@@ -13,10 +13,7 @@
     GET_ARG
     EQ(eax, 1)
     EQ(dword ptr [irq_total], 0) /* IF is off */
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_total], 1)
     EQ(dword ptr [irq_last], 0x51)
     REQUEST(REQ_EOIS)
@@ -27,10 +24,7 @@
     ARG(MSI_TO_0)
     ARG2(0x8052)
     REQUEST(REQ_MSI)
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_last], 0x52)
     REQUEST(REQ_EOIS)
     GET_ARG
@@ -44,11 +38,7 @@
     ARG(MSI_TO_0)
     ARG2(0x8052)
     REQUEST(REQ_MSI)
-    sti
-    nop
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_last], 0x33)
     EQ(dword ptr [irq_total], 4)
     REQUEST(REQ_EOIS)
@@ -63,19 +53,13 @@
     ARG(MSI_TO_0)
     ARG2(0x63)
     REQUEST(REQ_MSI)
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_total], 4)
     APIC_GET(0x230) /* IRR, vectors 0x60..0x7f */
     EQ(eax, 8)
     xor eax, eax
     mov cr8, rax
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_total], 5)
 
     /* No such CPU: no target. */
@@ -97,10 +81,7 @@
 
     /* A self IPI. */
     APIC_SET(0x300, 0x40055)
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_last], 0x55)
     EQ(dword ptr [irq_total], 7)
 

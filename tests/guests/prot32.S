@@ -1,4 +1,4 @@
-/* Protected mode: segments with limits, gates, exceptions with their error codes, back to real mode. */
+/* Protected mode: segments, gates, exceptions with their error codes, back to real mode. */
 #include "common.inc"
     GUEST
     TO_PROT32
@@ -35,22 +35,6 @@
     mov ss, ax
 1:  EQ(dword ptr [exc_vec], 13)
     EQ(dword ptr [exc_err], 8)
-
-    /* Limit of 256 bytes: the last byte is in, a word there is not. */
-    mov ax, 0x48
-    mov fs, ax
-    mov al, fs:[0xff]
-    EXPECT(1f)
-    mov ax, fs:[0xff]
-1:  EQ(dword ptr [exc_vec], 13)
-    EQ(dword ptr [exc_err], 0)
-
-    /* Null selectors load, but do not serve. */
-    xor eax, eax
-    mov gs, ax
-    EXPECT(1f)
-    mov eax, gs:[0]
-1:  EQ(dword ptr [exc_vec], 13)
 
     /* LSL, LAR, VERR, VERW. */
     mov eax, 0x48

@@ -1,4 +1,4 @@
-/* Real mode: segments, far calls, interrupts through the vector table, strings, 16-bit arithmetic, and the limit of a segment. */
+/* Real mode: segments, far calls, interrupts through the vector table, strings, 16-bit arithmetic. */
 #include "common.inc"
     GUEST
     EQ(sp, 0x7000)
@@ -37,13 +37,6 @@
 divide_at:
     div bl
     EQ(word ptr [divided], offset divide_at)
-
-    /* An address beyond 64 KiB is #GP in real mode. */
-    mov word ptr [13 * 4], offset protection
-    mov word ptr [13 * 4 + 2], 0
-    mov ebx, 0x10000
-    mov eax, [ebx]
-    EQ(word ptr [protected], 1)
 
     /* Strings, both directions. */
     mov ax, 0
@@ -114,14 +107,6 @@ divide:
     add word ptr [bp + 2], 2
     pop bp
     iret
-protection:
-    mov word ptr [protected], 1
-    push bp
-    mov bp, sp
-    add word ptr [bp + 2], 4
-    pop bp
-    iret
 flags_seen: .word 0
 divided:    .word 0
-protected:  .word 0
 text:       .ascii "abcdefgh"

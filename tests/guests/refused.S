@@ -70,9 +70,6 @@
     cpuid
     bt ebx, 20
     jnc 3f
-    mov rax, cr4
-    or eax, 0x200000
-    mov cr4, rax
     stac
     pushfq
     pop rax

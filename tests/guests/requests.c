@@ -143,7 +143,7 @@ static void time_stop(struct machine *m)
 {
     clock_stop(m->clock);
     accel_time_stopped(m->a, true);
-    usleep(30000);
+    usleep(999999);
     clock_start(m->clock);
     accel_time_stopped(m->a, false);
 }

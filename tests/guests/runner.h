@@ -46,7 +46,7 @@ enum request {
     REQ_WATCH,        /* watch writes of 4 bytes at ARG */
     REQ_SOFT_BREAK,   /* INT3 exits; the machine goes on behind it */
     REQ_TRANSLATE,    /* ARG: linear address; ARG <- guest-physical address, ARG2 <- 1 when there is none */
-    REQ_TIME_STOP,    /* stop guest time for 30 ms */
+    REQ_TIME_STOP,    /* stop guest time for a second */
     REQ_CPUID,        /* ARG: address of entries {leaf, subleaf, eax, ebx, ecx, edx}, ARG2: how many; ARG <- wrong ones */
     REQ_HALTED,       /* ARG: CPU; ARG <- its mp_state */
     REQ_TRIPLE,       /* a triple fault is expected from now on and means pass */
@@ -72,7 +72,7 @@ struct machine {
     struct clock *clock;
     struct ram *ram, *flash;
     struct mem_region *ram_region;
-    bool slow;
+    bool slow, skipped;
     unsigned cpus;
     struct cpu_thread cpu[MAX_CPUS];
     struct lock lock;

@@ -60,10 +60,7 @@
     APIC_GET(0x390)
     cmp eax, 2000000000
     CHECK(a)
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_last], 0x45)
 
     /* Once more in the shadow of an STI: what waits comes after exactly one instruction. */

@@ -18,22 +18,13 @@
     WR(0x80f, 0x1ff, 0)
 
     WR(0x83f, 0x61, 0) /* self IPI */
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_last], 0x61)
     WR(0x830, 0x62, 0) /* ICR: physical 0 */
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_last], 0x62)
     WR(0x830, 0x863, 1) /* logical 1 */
-    sti
-    nop
-    nop
-    cli
+    TAKE_IRQS
     EQ(dword ptr [irq_last], 0x63)
 
     WR(0x83e, 0xb, 0)
@@ -46,9 +37,6 @@
     cli
     EQ(dword ptr [irq_last], 0x64)
 
-    EXPECT(1f)
-    WR(0x80b, 1, 0) /* EOI takes 0 only */
-1:  EQ(dword ptr [exc_vec], 13)
     EXPECT(1f)
     RD(0x831) /* there is no ICR2 */
 1:  EQ(dword ptr [exc_vec], 13)

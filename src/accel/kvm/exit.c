@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include "accel/kvm/internal.h"
 #include "base/err.h"
@@ -86,31 +87,50 @@ static void serve_msr(struct kvm_vcpu *v, bool write)
     v->unfinished = true;
 }
 
-/* An instruction that KVM did not emulate. */
-static int serve_refused(struct kvm_vcpu *v, struct err *e)
+/* The bytes of an instruction that was not emulated; none: even the fetch failed. */
+static unsigned refused_bytes(const struct kvm_run *run, uint8_t out[15])
+{
+    unsigned n = run->emulation_failure.insn_size;
+
+    if (run->emulation_failure.ndata < 3 || !(run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES))
+        return 0;
+    n = n > 15 ? 15 : n;
+    memcpy(out, run->emulation_failure.insn_bytes, n);
+    return n;
+}
+
+/* An instruction that KVM did not emulate. 0: done. 1: *x. */
+static int serve_refused(struct kvm_vcpu *v, enum vcpu_exit *x, struct vcpu_exit_info *info, struct err *e)
 {
     struct kvm_run *run = v->run;
     struct kvm_regs regs = {0};
-    char bytes[3 * 15 + 1] = "";
-    unsigned n = 0;
+    char text[3 * 15 + 1] = "";
+    uint8_t bytes[15];
+    unsigned n = refused_bytes(run, bytes);
 
+    *x = VCPU_FAILED;
     if (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION)
-        return err_set(e, EIO, "kvm: internal error %u in virtual CPU %u", run->internal.suberror, v->v.index);
-    kvm_ioctl(v->fd, KVM_GET_REGS, &regs);
-    if (run->emulation_failure.ndata >= 3 && (run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES))
-        n = run->emulation_failure.insn_size > 15 ? 15 : run->emulation_failure.insn_size;
-    for (unsigned i = 0; i < n; i++)
-        bytes[3 * i] = "0123456789abcdef"[run->emulation_failure.insn_bytes[i] >> 4],
-        bytes[3 * i + 1] = "0123456789abcdef"[run->emulation_failure.insn_bytes[i] & 15], bytes[3 * i + 2] = ' ';
-    /* No bytes: the fetch failed. A memory slot may have been about to change. */
-    if (!n && v->refetch < 3) {
-        v->refetch++;
+        return err_set(e, EIO, "kvm: internal error %u in virtual CPU %u", run->internal.suberror, v->v.index) != 0;
+    /* No bytes: a memory slot may have been about to change. */
+    if (!n && v->refetch++ < 3)
         return 0;
-    }
     count(&v->stats.refused);
-    if (kvm_complete(v, e))
-        return err_prefix(e, EIO, "kvm refused the instruction %sat rip %#llx", bytes, (unsigned long long)regs.rip);
-    return 0;
+    kvm_ioctl(v->fd, KVM_GET_REGS, &regs);
+    if (v->debug.software_breaks && n && bytes[0] == 0xcc) {
+        *info = (struct vcpu_exit_info){.rip = regs.rip, .software_break = true};
+        *x = VCPU_DEBUG;
+        return 1;
+    }
+    if (kvm_complete(v, e)) {
+        for (unsigned i = 0; i < n; i++)
+            snprintf(text + 3 * i, 4, "%02x ", bytes[i]);
+        return err_prefix(e, EIO, "kvm refused the instruction %sat rip %#llx", text, (unsigned long long)regs.rip) != 0;
+    }
+    if (!v->debug.single_step || kvm_ioctl(v->fd, KVM_GET_REGS, &regs))
+        return 0;
+    *info = (struct vcpu_exit_info){.rip = regs.rip, .dr6 = 1 << 14};
+    *x = VCPU_DEBUG;
+    return 1;
 }
 
 static int failed(enum vcpu_exit *x, int r)
@@ -140,7 +160,7 @@ int kvm_exit(struct kvm_vcpu *v, enum vcpu_exit *x, struct vcpu_exit_info *info,
         serve_msr(v, run->exit_reason == KVM_EXIT_X86_WRMSR);
         return 0;
     case KVM_EXIT_INTERNAL_ERROR:
-        return failed(x, serve_refused(v, e));
+        return serve_refused(v, x, info, e);
     case KVM_EXIT_HLT:
         count(&v->stats.halt);
         return 0;

@@ -88,6 +88,21 @@ static bool known(const struct kvm_accel *k, uint32_t index)
     return false;
 }
 
+/* What is right already is not written: KVM logs writes that it ignores, and a feature MSR may not be written once the CPU has run.
+ * The deadline is, for setting the local APIC has stopped its timer. */
+static void drop_equal(struct kvm_vcpu *v, struct batch *b)
+{
+    struct batch now = *b;
+    uint32_t kept = 0;
+
+    if (!b->head.nmsrs || kvm_ioctl(v->fd, KVM_GET_MSRS, &now) != (int)b->head.nmsrs)
+        return;
+    for (uint32_t i = 0; i < b->head.nmsrs; i++)
+        if (now.entry[i].data != b->entry[i].data || b->entry[i].index == MSR_TSC_DEADLINE)
+            b->entry[kept++] = b->entry[i];
+    b->head.nmsrs = kept;
+}
+
 /* MSRs of the state that this KVM lacks are dropped when they hold what they do at reset, and refused by name otherwise. */
 int kvm_msrs_set(struct kvm_vcpu *v, const struct x86_state *s, struct err *e)
 {
@@ -108,6 +123,7 @@ int kvm_msrs_set(struct kvm_vcpu *v, const struct x86_state *s, struct err *e)
         if (v->frozen && m->index == MSR_TSC_DEADLINE)
             v->frozen_deadline = m->value;
     }
+    drop_equal(v, &b);
     r = b.head.nmsrs ? kvm_ioctl(v->fd, KVM_SET_MSRS, &b) : 0;
     if (r < 0)
         return err_sys(e, r, "kvm: MSRs of virtual CPU %u", v->v.index);
