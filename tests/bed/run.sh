@@ -29,6 +29,7 @@ BED_KERNEL=$kernel "$here/mkbed.sh" "$work/bed.cpio" "${files[@]}"
 
 # Two CPUs would gain nothing under TCG. A fifth level of page tables confuses the emulated nested paging.
 status=0
+: >"$work/log"
 timeout -k 5 "${BED_TIMEOUT:-600}" qemu-system-x86_64 -accel tcg,tb-size=512 -machine q35 -cpu max,+svm,+npt,-la57 \
     -m "${BED_MEMORY:-768}M" -smp "${BED_CPUS:-1}" -display none -nodefaults -no-reboot -serial stdio \
     -kernel "/boot/vmlinuz-$kernel" -initrd "$work/bed.cpio" \

@@ -88,6 +88,49 @@ int kvm_features(struct kvm_accel *k, struct x86_features *out, struct err *e)
     return 0;
 }
 
+static struct x86_cpuid_leaf *leaf_of(struct x86_cpuid *c, const struct kvm_cpuid_entry2 *k)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->leaf[i].leaf == k->function && (!c->leaf[i].indexed || c->leaf[i].subleaf == k->index))
+            return &c->leaf[i];
+    /* Where KVM gives XSAVE components unasked, their places must be known. */
+    if (k->function != 0xd || k->index < 1 || k->index > 7 || !k->eax || c->count >= X86_CPUID_MAX)
+        return NULL;
+    c->leaf[c->count] = (struct x86_cpuid_leaf){.leaf = 0xd, .subleaf = k->index, .indexed = 1};
+    return &c->leaf[c->count++];
+}
+
+/* What the guest will really see: KVM may force features of its own upon it. Bits that change as the guest runs are not taken. */
+static void adopt(struct kvm_vcpu *v)
+{
+    struct x86_cpuid *c = &v->k->cpuid[v->v.index];
+    struct {
+        struct kvm_cpuid2 head;
+        struct kvm_cpuid_entry2 entry[SUPPORTED_MAX];
+    } k = {.head = {.nent = SUPPORTED_MAX}};
+
+    if (kvm_ioctl(v->fd, KVM_GET_CPUID2, &k) < 0)
+        return;
+    for (uint32_t i = 0; i < k.head.nent && i < SUPPORTED_MAX; i++) {
+        struct x86_cpuid_leaf *l = leaf_of(c, &k.entry[i]);
+        uint32_t ebx = l ? l->ebx : 0;
+
+        /* Older kernels leave nent as it was: entries that were not written are zero, and leaf 0 is not. */
+        if (!l || (!k.entry[i].function && !k.entry[i].eax))
+            continue;
+        l->eax = k.entry[i].eax;
+        l->ebx = k.entry[i].ebx;
+        l->ecx = k.entry[i].ecx;
+        l->edx = k.entry[i].edx;
+        if (l->leaf == 1)
+            l->ecx &= ~(1u << (X86_F_OSXSAVE & 31)), l->edx |= 1u << (X86_F_APIC & 31);
+        if (l->leaf == 0xd && l->subleaf <= 1)
+            l->ebx = ebx ? ebx : l->ebx;
+    }
+    if (!x86_cpuid_has(c, X86_F_ARCH_CAPS))
+        c->arch_caps = 0;
+}
+
 int kvm_vcpu_set_cpuid(struct kvm_vcpu *v, struct err *e)
 {
     const struct x86_cpuid *c = &v->k->cpuid[v->v.index];
@@ -113,5 +156,6 @@ int kvm_vcpu_set_cpuid(struct kvm_vcpu *v, struct err *e)
         if (r < 0)
             return err_sys(e, r, "/dev/kvm: paravirtual features cannot be limited");
     }
+    adopt(v);
     return 0;
 }
