@@ -41,6 +41,7 @@ SHORT = [
     Job("laws", meson_tests("build", ["laws"]), "meson"),
     Job("unit", meson_tests("build", ["unit"]), "meson"),
     Job("guests", meson_tests("build", ["guests"], "--timeout-multiplier 4"), "meson"),
+    Job("bed", meson_tests("build", ["bed"], "--timeout-multiplier 2"), "meson"),
     Job("insn", meson_tests("build", ["insn"], "--timeout-multiplier 4"), "meson"),
     Job("asan-build", configure("build-asan", "-Db_sanitize=address,undefined", "-Db_lundef=false"), "build"),
     Job("asan-unit", f"{ASAN} " + meson_tests("build-asan", ["unit"], "--timeout-multiplier 6"), "meson"),

@@ -1,4 +1,4 @@
-/* runner: boots small guests, one after the other, and tells who passed. See runner.h. */
+/* runner: boots small guests, one after the other, and tells who passed. See runner.h and README.md. */
 #include "runner.h"
 #include <errno.h>
 #include <pthread.h>
@@ -432,38 +432,52 @@ static enum outcome guest(const char *path, bool kvm, bool slow)
     return o;
 }
 
-int main(int argc, char **argv)
+/* Is there a KVM to test? 0: yes. Else the exit status. */
+static int look_for_kvm(bool optional, bool native, bool *slow)
 {
     struct err e = {""};
-    unsigned bad = 0, skipped = 0;
-    bool kvm, slow = false;
-    int r;
+    int r = accel_kvm_probe(NULL, &e);
+
+    *slow = r == -EOPNOTSUPP;
+    if (r && !*slow) {
+        printf("skipped: %s\n", e.msg);
+        return optional ? 0 : SKIP;
+    }
+    if (*slow)
+        printf("# %s\n", e.msg);
+    if (*slow && native)
+        return 1;
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    unsigned bad = 0, skipped = 0, ran = 0;
+    bool kvm, slow = false, optional = false, native = false;
+    int first = 3;
 
     if (argc < 4 || strcmp(argv[1], "--accel") || (strcmp(argv[2], "kvm") && strcmp(argv[2], "soft"))) {
-        fprintf(stderr, "usage: runner --accel kvm|soft GUEST...\n");
+        fprintf(stderr, "usage: runner --accel kvm|soft [--optional] [--native] GUEST...\n"
+                        "--optional: no KVM is no failure; --native: a KVM that emulates is one\n");
         return 2;
     }
     kvm = !strcmp(argv[2], "kvm");
-    if (kvm) {
-        r = accel_kvm_probe(NULL, &e);
-        slow = r == -EOPNOTSUPP;
-        if (r && !slow) {
-            printf("skipped: %s\n", e.msg);
-            return SKIP;
-        }
-        if (slow)
-            printf("# %s\n", e.msg);
+    for (; first < argc && argv[first][0] == '-'; first++) {
+        optional |= !strcmp(argv[first], "--optional");
+        native |= !strcmp(argv[first], "--native");
     }
-    for (int i = 3; i < argc; i++)
-        switch (guest(argv[i], kvm, slow)) {
-        case FAILED:
-            bad++;
-            break;
-        case SKIPPED:
-            skipped++;
-            break;
-        case PASSED:
-            break;
-        }
-    return bad ? 1 : skipped == (unsigned)argc - 3 ? SKIP : 0;
+    if (kvm) {
+        int status = look_for_kvm(optional, native, &slow);
+
+        if (status >= 0)
+            return status;
+    }
+    for (int i = first; i < argc; i++) {
+        enum outcome o = guest(argv[i], kvm, slow);
+
+        ran++;
+        bad += o == FAILED;
+        skipped += o == SKIPPED;
+    }
+    return bad ? 1 : skipped == ran && !optional ? SKIP : 0;
 }
