@@ -39,8 +39,8 @@ static void exec_maskmovq(struct cpu *c, const struct insn *in)
     fp_check_mmx(c, in);
     memcpy(data, c->fpu.st[(in->reg[0] - top) & 7], 8);
     memcpy(mask, c->fpu.st[(in->reg[1] - top) & 7], 8);
+    fpu_enter_mmx(&c->fpu); /* stays entered should the store fault */
     store_masked_bytes(c, in, data, mask, 8);
-    fpu_enter_mmx(&c->fpu);
 }
 
 /* ---- elements: never subject to #AC, whatever RFLAGS.AC says ---- */
@@ -58,7 +58,9 @@ static uint64_t load_element(struct cpu *c, const struct insn *in, uint64_t ea, 
 static void probe_element(struct cpu *c, const struct insn *in, uint64_t ea, unsigned size)
 {
     cpu_probe_write(c, in->seg, ea, 1);
-    cpu_probe_write(c, in->seg, (ea + size - 1) & mask_size(in->adsize), 1);
+    for (unsigned i = 1; i < size; i++) /* where another page begins, should one do so inside */
+        if (cpu_linear(c, in->seg, ea + i) % 4096 == 0)
+            cpu_probe_write(c, in->seg, (ea + i) & mask_size(in->adsize), 1);
 }
 
 static void store_element(struct cpu *c, const struct insn *in, uint64_t ea, unsigned size, uint64_t v)

@@ -101,15 +101,17 @@ void native_vector(struct cpu *c, const struct insn *in)
         align = 1;
     if (t->attr & (NATIVE_MEM_READ | NATIVE_MEM_WRITE)) {
         uint64_t ea = insn_ea(c, in);
+        if (align > 1 && cpu_linear(c, in->seg, ea) & (align - 1))
+            cpu_gp(c, 0); /* comes before faults of segment and page */
         if (t->attr & NATIVE_MEM_READ)
-            cpu_load_bytes(c, in->seg, ea, f.mem, t->mem_size, align);
+            cpu_load_bytes(c, in->seg, ea, f.mem, t->mem_size, 1);
         if (t->attr & NATIVE_MEM_WRITE) {
             if (t->attr & (NATIVE_MMX | NATIVE_MXCSR))
                 cpu_probe_write(c, in->seg, ea, t->mem_size);
             if (t->attr & NATIVE_MMX)
                 fpu_enter_mmx(&c->fpu);
             run_thunk(c, in, t, &f);
-            cpu_store_bytes(c, in->seg, ea, f.mem, t->mem_size, align);
+            cpu_store_bytes(c, in->seg, ea, f.mem, t->mem_size, 1);
             commit(c, t, &f);
             return;
         }

@@ -238,8 +238,6 @@ void cpu_load_bytes(struct cpu *c, unsigned seg, uint64_t off, void *out, unsign
     unsigned len[3];
     uint8_t *to = out;
 
-    if (n > 32) /* FXSAVE: #AC where it applies, #GP for what is left */
-        check_alignment(c, linear, n);
     if (linear & (align - 1))
         cpu_gp(c, 0);
     check_alignment(c, linear, n);
@@ -261,8 +259,6 @@ void cpu_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *in, 
     unsigned len[3];
     const uint8_t *from = in;
 
-    if (n > 32) /* FXSAVE: #AC where it applies, #GP for what is left */
-        check_alignment(c, linear, n);
     if (linear & (align - 1))
         cpu_gp(c, 0);
     check_alignment(c, linear, n);

@@ -113,6 +113,14 @@ static void check_fxsr(struct cpu *c, const struct insn *in)
         cpu_raise(c, X86_NM);
 }
 
+/* The area must be aligned to 16 bytes, else #GP; but where alignment checks are on, #AC is raised at what is
+ * not aligned to 4. */
+static unsigned fx_alignment(struct cpu *c, const struct insn *in)
+{
+    bool checked = c->cpl == 3 && c->cr0 & CR0_AM && c->rflags & X86_AC;
+    return checked && cpu_linear(c, in->seg, insn_ea(c, in)) % 4 ? 1 : 16;
+}
+
 /* Bytes from 416 on (288 outside 64-bit mode) are not written. */
 static void exec_fxsave(struct cpu *c, const struct insn *in)
 {
@@ -121,14 +129,14 @@ static void exec_fxsave(struct cpu *c, const struct insn *in)
     encode_x87(c, a, in->cond & FP_REX_W);
     encode_mxcsr(c, a);
     encode_halves(c, a + FX_XMM, 0);
-    cpu_store_bytes(c, in->seg, insn_ea(c, in), a, FX_XMM + 16 * vector_registers(c), 16);
+    cpu_store_bytes(c, in->seg, insn_ea(c, in), a, FX_XMM + 16 * vector_registers(c), fx_alignment(c, in));
 }
 
 static void exec_fxrstor(struct cpu *c, const struct insn *in)
 {
     uint8_t a[AREA_FX];
     check_fxsr(c, in);
-    cpu_load_bytes(c, in->seg, insn_ea(c, in), a, AREA_FX, 16);
+    cpu_load_bytes(c, in->seg, insn_ea(c, in), a, AREA_FX, fx_alignment(c, in));
     uint32_t mxcsr = image_mxcsr(c, a);
     decode_x87(c, a, in->cond & FP_REX_W);
     c->fpu.mxcsr = mxcsr;

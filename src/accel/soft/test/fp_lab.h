@@ -318,8 +318,7 @@ static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *z
     case ZYDIS_MNEMONIC_VDPPS:
     case ZYDIS_MNEMONIC_VDPPD:
         return out->trap == X86_XM && vector == X86_XM;
-    case ZYDIS_MNEMONIC_MASKMOVQ: /* MMX mode entered before a fault of the store */
-        return out->trap == vector && (vector == X86_PF_VEC || vector == X86_AC_VEC);
+
     case ZYDIS_MNEMONIC_VPEXTRD: /* VEX.W = 1 outside 64-bit mode */
     case ZYDIS_MNEMONIC_VPINSRD:
         return l->compat && out->trap == X86_UD;
