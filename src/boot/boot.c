@@ -8,8 +8,9 @@
 const char *boot_entry_name(enum boot_entry entry)
 {
     static const char *const names[] = {
-        [BOOT_ENTRY_AUTO] = "auto",       [BOOT_ENTRY_LINUX64] = "linux64", [BOOT_ENTRY_LINUX32] = "linux32",
-        [BOOT_ENTRY_LINUX16] = "linux16", [BOOT_ENTRY_PVH] = "pvh",         [BOOT_ENTRY_MULTIBOOT] = "multiboot",
+        [BOOT_ENTRY_AUTO] = "auto",       [BOOT_ENTRY_LINUX64] = "linux64",
+        [BOOT_ENTRY_LINUX32] = "linux32", [BOOT_ENTRY_LINUX16] = "linux16",
+        [BOOT_ENTRY_PVH] = "pvh",         [BOOT_ENTRY_MULTIBOOT] = "multiboot",
     };
     return (unsigned)entry < sizeof names / sizeof names[0] ? names[entry] : "unknown";
 }
@@ -36,15 +37,19 @@ static int load_kernel(struct load *l, const struct src *s)
     int64_t mb = multiboot_probe(s);
     if (mb >= 0 && load_allows(l, BOOT_ENTRY_MULTIBOOT))
         return multiboot_boot(l, s, (uint32_t)mb);
-    return err_set(l->e, ENOEXEC, "%s: not a kernel: neither bzImage, ELF nor multiboot at offset 0; give a Linux bzImage or vmlinux",
-                   s->name);
+    return err_set(
+        l->e, ENOEXEC,
+        "%s: not a kernel: neither bzImage, ELF nor multiboot at offset 0; give a Linux bzImage or vmlinux",
+        s->name);
 }
 
-int boot_load(const struct boot_config *cfg, struct mem_map *mem, struct x86_state *bsp, struct boot_info *info, struct err *e)
+int boot_load(const struct boot_config *cfg, struct mem_map *mem, struct x86_state *bsp,
+              struct boot_info *info, struct err *e)
 {
     struct boot_info ignored;
     struct src s;
-    struct load l = {.cfg = cfg, .mem = mem, .bsp = bsp, .info = info ? info : &ignored, .place = {.cfg = cfg}, .e = e};
+    struct load l = {
+        .cfg = cfg, .mem = mem, .bsp = bsp, .info = info ? info : &ignored, .place = {.cfg = cfg}, .e = e};
     *l.info = (struct boot_info){0};
     int r = check_config(cfg, e);
     r = r ? r : src_open(&s, &cfg->kernel, "kernel", e);

@@ -1,6 +1,6 @@
 /*
- * bzImage (Documentation/arch/x86/boot.rst). The file is a setup part for real mode and, behind it, the protected-mode part, which
- * holds the packed vmlinux and the code that unpacks it.
+ * bzImage (Documentation/arch/x86/boot.rst). The file is a setup part for real mode and, behind it, the
+ * protected-mode part, which holds the packed vmlinux and the code that unpacks it.
  */
 #include "base/err.h"
 #include "base/range.h"
@@ -19,10 +19,10 @@ enum {
     SECTOR = 512,
     PAYLOAD_MAX = 1 << 30, /* unpacked; Linux's own direct map of its image ends there */
     HIGH_LOAD = 0x100000,
-    LOW_LOAD = 0x10000,    /* a zImage's protected-mode part */
-    SETUP_SEG = 0x9000,    /* where the setup part of a zImage, and thus of every image, may lie */
+    LOW_LOAD = 0x10000, /* a zImage's protected-mode part */
+    SETUP_SEG = 0x9000, /* where the setup part of a zImage, and thus of every image, may lie */
     SETUP_SIZE_MAX = 0x8000,
-    SETUP_STACK = 0xe000,  /* offset: heap and stack of the setup code end there, the command line follows */
+    SETUP_STACK = 0xe000, /* offset: heap and stack of the setup code end there, the command line follows */
     REAL_CMDLINE_MAX = 2047,
 };
 
@@ -44,15 +44,16 @@ int bzimage_probe(const struct src *s, struct setup_header *h)
 {
     static const uint8_t magic[4] = {'H', 'd', 'r', 'S'};
     memset(h, 0, sizeof *h);
-    if (s->len < 2 * SECTOR || src_read(s, 0, h->raw, sizeof h->raw, NULL) || get16(h, SETUP_BOOT_FLAG) != 0xaa55 ||
-        memcmp(h->raw + SETUP_MAGIC, magic, sizeof magic))
+    if (s->len < 2 * SECTOR || src_read(s, 0, h->raw, sizeof h->raw, NULL) ||
+        get16(h, SETUP_BOOT_FLAG) != 0xaa55 || memcmp(h->raw + SETUP_MAGIC, magic, sizeof magic))
         return -ENOEXEC;
     h->version = get16(h, SETUP_VERSION);
     h->file_size = s->len;
     h->len = SETUP_MAGIC + h->raw[SETUP_JUMP];
     if (h->len > SETUP_HEADER_MAX)
         h->len = SETUP_HEADER_MAX;
-    /* What lies behind the header is not fields: a version may not promise more than the header's length holds. */
+    /* What lies behind the header is not fields: a version may not promise more than the header's length
+     * holds. */
     memset(h->raw + h->len, 0, sizeof h->raw - h->len);
     return 0;
 }
@@ -101,8 +102,11 @@ static int read_payload(const struct src *s, const struct setup_header *h, struc
     uint64_t off = setup_bytes(h) + get32(h, SETUP_PAYLOAD_OFFSET);
     p->packed_len = get32(h, SETUP_PAYLOAD_LENGTH);
     if (!range_inside(off, p->packed_len, s->len))
-        return err_set(e, ENOEXEC, "%s: truncated: its payload is bytes 0x%llx-0x%llx, the file ends at 0x%llx; fetch it again", s->name,
-                       (unsigned long long)off, (unsigned long long)(off + p->packed_len), (unsigned long long)s->len);
+        return err_set(
+            e, ENOEXEC,
+            "%s: truncated: its payload is bytes 0x%llx-0x%llx, the file ends at 0x%llx; fetch it again",
+            s->name, (unsigned long long)off, (unsigned long long)(off + p->packed_len),
+            (unsigned long long)s->len);
     p->packed = malloc(p->packed_len);
     if (!p->packed)
         return err_set(e, ENOMEM, "%s: no memory to read its payload", s->name);
@@ -115,7 +119,8 @@ static int unpack_payload(const struct src *s, const struct unpacker *u, struct 
     uint32_t size;
     memcpy(&size, p->packed + p->packed_len - 4, 4);
     if (!size || size > PAYLOAD_MAX)
-        return err_set(e, ENOEXEC, "%s: damaged: its payload claims to unpack to %u bytes; fetch it again", s->name, size);
+        return err_set(e, ENOEXEC, "%s: damaged: its payload claims to unpack to %u bytes; fetch it again",
+                       s->name, size);
     void *m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m == MAP_FAILED)
         return err_sys(e, errno, "%s: no memory to unpack %u bytes", s->name, size);
@@ -157,7 +162,8 @@ static int check_whole(const struct src *s, const struct setup_header *h, struct
     uint64_t need = setup_bytes(h) + paragraphs * 16;
     if (s->len + 15 >= need && s->len > setup_bytes(h))
         return 0;
-    return err_set(e, ENOEXEC, "%s: truncated: its header tells %llu bytes, the file has %llu; fetch it again", s->name,
+    return err_set(e, ENOEXEC,
+                   "%s: truncated: its header tells %llu bytes, the file has %llu; fetch it again", s->name,
                    (unsigned long long)need, (unsigned long long)s->len);
 }
 
@@ -180,8 +186,8 @@ static int claim_image(struct load *l, const struct src *s, const struct setup_h
 }
 
 /*
- * Real mode: the setup part at 0x90000, as the oldest protocol demands and all later ones allow; its heap and stack up to offset 0xe000
- * and the command line behind. It calls the BIOS, which the board must have.
+ * Real mode: the setup part at 0x90000, as the oldest protocol demands and all later ones allow; its heap and
+ * stack up to offset 0xe000 and the command line behind. It calls the BIOS, which the board must have.
  */
 static int boot_real(struct load *l, const struct src *s, struct setup_header *h)
 {
@@ -189,13 +195,15 @@ static int boot_real(struct load *l, const struct src *s, struct setup_header *h
     const char *text = l->cfg->cmdline ? l->cfg->cmdline : "";
     uint16_t heap_end = SETUP_STACK - 0x200;
     if (n > SETUP_SIZE_MAX)
-        return err_set(l->e, ENOEXEC, "%s: its real-mode part has %llu bytes, at most 32768 fit", s->name, (unsigned long long)n);
+        return err_set(l->e, ENOEXEC, "%s: its real-mode part has %llu bytes, at most 32768 fit", s->name,
+                       (unsigned long long)n);
     size_t max = linux_cmdline_max(h) < REAL_CMDLINE_MAX ? linux_cmdline_max(h) : REAL_CMDLINE_MAX;
     if (strlen(text) > max)
-        return err_set(l->e, E2BIG, "command line: %zu bytes, %s takes at most %zu; shorten it", strlen(text), s->name, max);
+        return err_set(l->e, E2BIG, "command line: %zu bytes, %s takes at most %zu; shorten it", strlen(text),
+                       s->name, max);
     if (h->version < 0x0202)
-        return err_set(l->e, ENOTSUP, "%s: boot protocol %u.%02u is too old, 2.02 (Linux 2.4) is the least", s->name, h->version >> 8,
-                       h->version & 0xff);
+        return err_set(l->e, ENOTSUP, "%s: boot protocol %u.%02u is too old, 2.02 (Linux 2.4) is the least",
+                       s->name, h->version >> 8, h->version & 0xff);
     int r = claim_image(l, s, h, &at);
     r = r ? r : load_claim(l, s->name, base, size);
     r = r ? r : load_initrd(l, linux_initrd_max(h, BOOT_ENTRY_LINUX16));
@@ -215,24 +223,27 @@ static int boot_real(struct load *l, const struct src *s, struct setup_header *h
     return 0;
 }
 
-/* A loader's image as iPXE's names no 32-bit start, and a zImage lies where our structures would: both begin in real mode. */
+/* A loader's image as iPXE's names no 32-bit start, and a zImage lies where our structures would: both begin
+ * in real mode. */
 static enum boot_entry own_entry(const struct setup_header *h)
 {
     if (h->version >= 0x020c && get16(h, SETUP_XLOADFLAGS) & XLF_KERNEL_64)
         return BOOT_ENTRY_LINUX64;
     bool high = h->raw[SETUP_LOADFLAGS] & LOADED_HIGH;
-    return h->version >= 0x0204 && high && get32(h, SETUP_CODE32_START) ? BOOT_ENTRY_LINUX32 : BOOT_ENTRY_LINUX16;
+    return h->version >= 0x0204 && high && get32(h, SETUP_CODE32_START) ? BOOT_ENTRY_LINUX32
+                                                                        : BOOT_ENTRY_LINUX16;
 }
 
 static int boot_own(struct load *l, const struct src *s, struct setup_header *h)
 {
     uint64_t at;
     enum boot_entry best = own_entry(h), mode = l->cfg->entry == BOOT_ENTRY_AUTO ? best : l->cfg->entry;
-    bool has = mode == best || mode == BOOT_ENTRY_LINUX16 || (mode == BOOT_ENTRY_LINUX32 && best == BOOT_ENTRY_LINUX64);
+    bool has = mode == best || mode == BOOT_ENTRY_LINUX16 ||
+               (mode == BOOT_ENTRY_LINUX32 && best == BOOT_ENTRY_LINUX64);
     int r = check_whole(s, h, l->e);
     if (!r && !has)
-        r = err_set(l->e, ENOTSUP, "%s: has no %s entry; let the entry be chosen (it would be %s)", s->name, boot_entry_name(mode),
-                    boot_entry_name(best));
+        r = err_set(l->e, ENOTSUP, "%s: has no %s entry; let the entry be chosen (it would be %s)", s->name,
+                    boot_entry_name(mode), boot_entry_name(best));
     if (r)
         return r;
     if (mode == BOOT_ENTRY_LINUX16)
@@ -248,7 +259,8 @@ int bzimage_load(struct load *l, const struct src *s, const struct setup_header 
     struct setup_header own = *h;
     read_version(s, h, l->info->version, sizeof l->info->version);
     /* The 32-bit entry of a 64-bit kernel is in the image's own code, not in its vmlinux. */
-    bool own_only = load_wants(l, BOOT_ENTRY_LINUX16) || (load_wants(l, BOOT_ENTRY_LINUX32) && own_entry(h) == BOOT_ENTRY_LINUX64);
+    bool own_only = load_wants(l, BOOT_ENTRY_LINUX16) ||
+                    (load_wants(l, BOOT_ENTRY_LINUX32) && own_entry(h) == BOOT_ENTRY_LINUX64);
     int r = l->cfg->decompress || own_only ? -ENOENT : boot_payload(l, s, h);
     return r == -ENOENT ? boot_own(l, s, &own) : r;
 }

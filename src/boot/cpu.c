@@ -1,5 +1,6 @@
 /*
- * The boot CPU's state for each way in. Selectors 0x10 (code) and 0x18 (data) are those that the Linux boot protocols name
+ * The boot CPU's state for each way in. Selectors 0x10 (code) and 0x18 (data) are those that the Linux boot
+ * protocols name
  * (__BOOT_CS, __BOOT_DS); PVH and multiboot leave them open.
  */
 #include "base/err.h"
@@ -25,7 +26,8 @@ enum { SEL_CODE = 0x10, SEL_DATA = 0x18, SEL_TSS = 0x20, GDT_ENTRIES = 6, TSS_LI
 static uint64_t descriptor(uint32_t limit, uint32_t attr)
 {
     uint64_t field = attr & X86_SEG_G ? limit >> 12 : limit;
-    return (field & 0xffff) | (field >> 16 & 0xf) << 48 | (uint64_t)(attr & 0xff) << 40 | (uint64_t)(attr >> 12 & 0xf) << 52;
+    return (field & 0xffff) | (field >> 16 & 0xf) << 48 | (uint64_t)(attr & 0xff) << 40 |
+           (uint64_t)(attr >> 12 & 0xf) << 52;
 }
 
 static struct x86_seg segment(uint16_t sel, uint32_t limit, uint32_t attr)
@@ -38,10 +40,10 @@ static int flat(struct load *l, uint32_t code_attr)
 {
     struct x86_state *s = l->bsp;
     uint64_t at, gdt[GDT_ENTRIES] = {
-        [SEL_CODE / 8] = descriptor(0xffffffff, code_attr),
-        [SEL_DATA / 8] = descriptor(0xffffffff, ATTR_DATA),
-        [SEL_TSS / 8] = descriptor(TSS_LIMIT, ATTR_TSS),
-    };
+                     [SEL_CODE / 8] = descriptor(0xffffffff, code_attr),
+                     [SEL_DATA / 8] = descriptor(0xffffffff, ATTR_DATA),
+                     [SEL_TSS / 8] = descriptor(TSS_LIMIT, ATTR_TSS),
+                 };
     int r = load_low(l, sizeof gdt, MEM_PAGE, &at);
     r = r ? r : load_write(l, at, gdt, sizeof gdt);
     if (r)
@@ -70,7 +72,8 @@ int cpu_flat32(struct load *l, uint64_t entry)
     return 0;
 }
 
-/* One PML4, one page of pointers, four of 2 MiB entries: the first 4 GiB one to one, which any 64-bit CPU can map. */
+/* One PML4, one page of pointers, four of 2 MiB entries: the first 4 GiB one to one, which any 64-bit CPU can
+ * map. */
 static int identity_tables(struct load *l, uint64_t *root)
 {
     uint64_t page[MEM_PAGE / 8];

@@ -1,5 +1,6 @@
 /*
- * elf: what a loader wants to know of an ELF executable (System V gABI chapters 4 and 5), read from untrusted bytes.
+ * elf: what a loader wants to know of an ELF executable (System V gABI chapters 4 and 5), read from untrusted
+ * bytes.
  */
 #ifndef BOOT_ELF_IMAGE_H
 #define BOOT_ELF_IMAGE_H
@@ -27,7 +28,8 @@ struct elf_image {
 
 bool elf_probe(const struct src *s); /* begins with the magic */
 int elf_parse(const struct src *s, struct elf_image *img, struct err *e);
-/* The entry as a physical address: taken so where a segment holds it, translated where only a virtual range does. */
+/* The entry as a physical address: taken so where a segment holds it, translated where only a virtual range
+ * does. */
 int elf_entry_gpa(const struct src *s, const struct elf_image *img, uint64_t *gpa, struct err *e);
 /* Claim and fill the memory of all segments, zeroing what the file does not fill. */
 int elf_load_segments(struct load *l, const struct src *s, const struct elf_image *img);

@@ -1,6 +1,6 @@
 /*
- * The zero page (struct boot_params; Documentation/arch/x86/zero-page.rst and boot.rst, "64-bit BOOT PROTOCOL" and "32-bit") and the
- * way into a Linux kernel that lies in memory already.
+ * The zero page (struct boot_params; Documentation/arch/x86/zero-page.rst and boot.rst, "64-bit BOOT
+ * PROTOCOL" and "32-bit") and the way into a Linux kernel that lies in memory already.
  */
 #include "boot/linux.h"
 #include "boot/load.h"
@@ -18,8 +18,8 @@ enum {
     E820_SIZE = 20,
     E820_MAX = 128,
     LOADER_UNDEFINED = 0xff,
-    CMDLINE_OLD_MAX = 255,    /* before 2.06 */
-    CMDLINE_ELF_MAX = 2047,   /* COMMAND_LINE_SIZE of arch/x86, without the NUL */
+    CMDLINE_OLD_MAX = 255,  /* before 2.06 */
+    CMDLINE_ELF_MAX = 2047, /* COMMAND_LINE_SIZE of arch/x86, without the NUL */
     CMDLINE_LIMIT = 0xffff,
 };
 
@@ -83,7 +83,8 @@ uint64_t linux_initrd_max(const struct setup_header *h, enum boot_entry mode)
     return (uint64_t)last + 1;
 }
 
-int linux_boot(struct load *l, const struct setup_header *h, enum boot_entry mode, uint64_t entry, uint64_t load_at)
+int linux_boot(struct load *l, const struct setup_header *h, enum boot_entry mode, uint64_t entry,
+               uint64_t load_at)
 {
     uint8_t zp[MEM_PAGE] = {0};
     uint64_t at, cmdline;

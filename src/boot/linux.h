@@ -1,6 +1,6 @@
 /*
- * linux: the setup header of the Linux/x86 boot protocol (Documentation/arch/x86/boot.rst, "THE REAL-MODE KERNEL HEADER"). Offsets are
- * those in the file, and in the zero page.
+ * linux: the setup header of the Linux/x86 boot protocol (Documentation/arch/x86/boot.rst, "THE REAL-MODE
+ * KERNEL HEADER"). Offsets are those in the file, and in the zero page.
  */
 #ifndef BOOT_LINUX_H
 #define BOOT_LINUX_H
@@ -12,7 +12,7 @@ enum {
     SETUP_SYSSIZE = 0x1f4,
     SETUP_VID_MODE = 0x1fa,
     SETUP_BOOT_FLAG = 0x1fe,
-    SETUP_JUMP = 0x201,             /* the header ends that many bytes after 0x202 */
+    SETUP_JUMP = 0x201, /* the header ends that many bytes after 0x202 */
     SETUP_MAGIC = 0x202,
     SETUP_VERSION = 0x206,
     SETUP_KERNEL_VERSION = 0x20e,
@@ -42,7 +42,7 @@ enum {
 
 /* The fields a boot loader writes into a zero page or setup sector. */
 void linux_fill_header(const struct load *l, uint8_t *zp, uint64_t cmdline, uint64_t load_at);
-size_t linux_cmdline_max(const struct setup_header *h);                          /* bytes without the NUL; h may be NULL */
-uint64_t linux_initrd_max(const struct setup_header *h, enum boot_entry mode);   /* its end lies at or below */
+size_t linux_cmdline_max(const struct setup_header *h); /* bytes without the NUL; h may be NULL */
+uint64_t linux_initrd_max(const struct setup_header *h, enum boot_entry mode); /* its end lies at or below */
 
 #endif

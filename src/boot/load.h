@@ -19,20 +19,22 @@ struct load {
 
 /* ---- load.c: memory beside the kernel ---- */
 
-/* Take [base, base+size) for the kernel `name`: RAM, free, below 4 GiB. Widens info's kernel_base and kernel_end. */
+/* Take [base, base+size) for the kernel `name`: RAM, free, below 4 GiB. Widens info's kernel_base and
+ * kernel_end. */
 int load_claim(struct load *l, const char *name, uint64_t base, uint64_t size);
 /* `size` zeroed bytes of low memory for a loader's structure. */
 int load_low(struct load *l, uint64_t size, uint64_t align, uint64_t *gpa);
 int load_write(struct load *l, uint64_t gpa, const void *p, uint64_t n);
-/* The command line, at most `max` bytes without its NUL, preceded by `before` and a space when that is not NULL. */
+/* The command line, at most `max` bytes without its NUL, preceded by `before` and a space when that is not
+ * NULL. */
 int load_cmdline(struct load *l, const char *before, size_t max, uint64_t *gpa);
 /* All initrds concatenated, as high as possible below `max`. Sets info's initrd fields (0 without one). */
 int load_initrd(struct load *l, uint64_t max);
 
 /* ---- cpu.c: the boot CPU ---- */
 
-int cpu_flat32(struct load *l, uint64_t entry);               /* protected mode, 4 GiB segments, paging off */
-int cpu_long64(struct load *l, uint64_t entry);               /* long mode, first 4 GiB mapped one to one */
+int cpu_flat32(struct load *l, uint64_t entry); /* protected mode, 4 GiB segments, paging off */
+int cpu_long64(struct load *l, uint64_t entry); /* long mode, first 4 GiB mapped one to one */
 void cpu_real(struct load *l, uint16_t seg, uint16_t cs, uint16_t sp); /* IP 0 */
 
 /* ---- the formats ---- */
@@ -50,13 +52,16 @@ struct elf_image;
 int bzimage_load(struct load *l, const struct src *s, const struct setup_header *h);
 /* -ENOEXEC without a message when it is no bzImage */
 int bzimage_probe(const struct src *s, struct setup_header *h);
-int elf_boot(struct load *l, const struct src *s, const struct setup_header *h); /* h: of the bzImage it came from, or NULL */
+int elf_boot(struct load *l, const struct src *s,
+             const struct setup_header *h); /* h: of the bzImage it came from, or NULL */
 int multiboot_boot(struct load *l, const struct src *s, uint32_t header_off);
 /* Offset of a valid multiboot header, or -ENOENT. */
 int64_t multiboot_probe(const struct src *s);
 int pvh_boot(struct load *l, const char *name, uint64_t entry, size_t cmdline_max);
-/* Zero page, initrd, command line and CPU for a Linux kernel that lies in memory. mode: LINUX64 or LINUX32. */
-int linux_boot(struct load *l, const struct setup_header *h, enum boot_entry mode, uint64_t entry, uint64_t load_at);
+/* Zero page, initrd, command line and CPU for a Linux kernel that lies in memory. mode: LINUX64 or LINUX32.
+ */
+int linux_boot(struct load *l, const struct setup_header *h, enum boot_entry mode, uint64_t entry,
+               uint64_t load_at);
 
 static inline bool load_wants(const struct load *l, enum boot_entry mode)
 {

@@ -1,6 +1,6 @@
 /*
- * Multiboot 1 (the Multiboot Specification 0.6.96, section 3). Modules lie behind the kernel in ascending pages, as every loader puts
- * them; the information structures wherever low memory is free.
+ * Multiboot 1 (the Multiboot Specification 0.6.96, section 3). Modules lie behind the kernel in ascending
+ * pages, as every loader puts them; the information structures wherever low memory is free.
  */
 #include "base/buf.h"
 #include "base/err.h"
@@ -20,7 +20,8 @@ enum {
     MB_MANDATORY = 0xffff,
     MB_PAGE_ALIGN = 1 << 0,
     MB_MEMORY_INFO = 1 << 1,
-    MB_VIDEO_MODE = 1 << 2, /* asked for; without a boot display there is none to tell, which the absent info flag says */
+    MB_VIDEO_MODE =
+        1 << 2, /* asked for; without a boot display there is none to tell, which the absent info flag says */
     MB_ADDRESSES = 1 << 16,
     MB_INFO_MEMORY = 1 << 0,
     MB_INFO_CMDLINE = 1 << 2,
@@ -57,20 +58,25 @@ int64_t multiboot_probe(const struct src *s)
 }
 
 /* By the header's own addresses (3.1.3). */
-static int load_by_addresses(struct load *l, const struct src *s, const struct mb_header *h, uint32_t header_off, uint64_t *entry)
+static int load_by_addresses(struct load *l, const struct src *s, const struct mb_header *h,
+                             uint32_t header_off, uint64_t *entry)
 {
     uint64_t before = (uint64_t)h->header_addr - h->load_addr;
-    if (h->header_addr < h->load_addr || before > header_off || (h->load_end_addr && h->load_end_addr < h->load_addr) ||
+    if (h->header_addr < h->load_addr || before > header_off ||
+        (h->load_end_addr && h->load_end_addr < h->load_addr) ||
         (h->bss_end_addr && h->bss_end_addr < h->load_end_addr))
-        return err_set(l->e, ENOEXEC, "%s: malformed multiboot header at offset 0x%x: its addresses contradict each other", s->name,
-                       header_off);
+        return err_set(l->e, ENOEXEC,
+                       "%s: malformed multiboot header at offset 0x%x: its addresses contradict each other",
+                       s->name, header_off);
     uint64_t off = header_off - before;
     uint64_t filesz = h->load_end_addr ? h->load_end_addr - h->load_addr : s->len - off;
-    uint64_t end = h->load_addr + filesz > h->bss_end_addr ? h->load_addr + filesz : h->bss_end_addr, bss = h->load_addr + filesz;
+    uint64_t end = h->load_addr + filesz > h->bss_end_addr ? h->load_addr + filesz : h->bss_end_addr,
+             bss = h->load_addr + filesz;
     int r = load_claim(l, s->name, h->load_addr, end - h->load_addr);
     r = r ? r : src_to_guest(s, off, filesz, l->mem, h->load_addr, l->e);
     if (!r && mem_fill(l->mem, bss, 0, end - bss))
-        r = err_set(l->e, ENOMEM, "%s: wants guest memory at 0x%llx, which is not RAM", s->name, (unsigned long long)bss);
+        r = err_set(l->e, ENOMEM, "%s: wants guest memory at 0x%llx, which is not RAM", s->name,
+                    (unsigned long long)bss);
     *entry = h->entry_addr;
     return r;
 }
@@ -79,7 +85,9 @@ static int load_elf(struct load *l, const struct src *s, uint64_t *entry)
 {
     struct elf_image img;
     if (!elf_probe(s))
-        return err_set(l->e, ENOEXEC, "%s: has a multiboot header without addresses, but is no ELF; build it as one", s->name);
+        return err_set(l->e, ENOEXEC,
+                       "%s: has a multiboot header without addresses, but is no ELF; build it as one",
+                       s->name);
     int r = elf_parse(s, &img, l->e);
     r = r ? r : elf_entry_gpa(s, &img, entry, l->e);
     return r ? r : elf_load_segments(l, s, &img);
@@ -90,7 +98,8 @@ static int load_string(struct load *l, const char *a, const char *b, uint64_t *g
     char text[MB_CMDLINE_MAX];
     int n = snprintf(text, sizeof text, "%s%s%s", a, b ? " " : "", b ? b : "");
     if (n < 0 || (size_t)n >= sizeof text)
-        return err_set(l->e, E2BIG, "command line of multiboot module %s: longer than %d bytes; shorten it", a, MB_CMDLINE_MAX - 1);
+        return err_set(l->e, E2BIG, "command line of multiboot module %s: longer than %d bytes; shorten it",
+                       a, MB_CMDLINE_MAX - 1);
     int r = load_low(l, (uint64_t)n + 1, 1, gpa);
     return r ? r : load_write(l, *gpa, text, (uint64_t)n + 1);
 }
@@ -103,8 +112,9 @@ static int load_module(struct load *l, const struct boot_file *f, uint64_t *behi
         return r;
     m->start = place_low(&l->place, align_up(s.len, MEM_PAGE), MEM_PAGE, *behind, PLACE_4G);
     if (m->start == PLACE_NONE)
-        r = err_set(l->e, ENOMEM, "%s: module of %llu KiB does not fit behind the kernel; give the machine more memory", s.name,
-                    (unsigned long long)(s.len + 1023) >> 10);
+        r = err_set(l->e, ENOMEM,
+                    "%s: module of %llu KiB does not fit behind the kernel; give the machine more memory",
+                    s.name, (unsigned long long)(s.len + 1023) >> 10);
     r = r ? r : src_to_guest(&s, 0, s.len, l->mem, m->start, l->e);
     r = r ? r : load_string(l, s.name, f->args, &m->args);
     m->end = m->start + s.len;
@@ -147,7 +157,9 @@ static int load_mmap(struct load *l, uint64_t *gpa)
         buf_u32(&b, l->cfg->range[i].type);
     }
     int r = load_low(l, b.len, 8, gpa);
-    r = r ? r : b.failed ? err_set(l->e, ENOMEM, "no memory for the multiboot memory map") : load_write(l, *gpa, b.data, b.len);
+    r = r          ? r
+        : b.failed ? err_set(l->e, ENOMEM, "no memory for the multiboot memory map")
+                   : load_write(l, *gpa, b.data, b.len);
     buf_free(&b);
     return r;
 }
@@ -197,12 +209,14 @@ int multiboot_boot(struct load *l, const struct src *s, uint32_t header_off)
         return r;
     uint32_t unknown = h.flags & MB_MANDATORY & ~(uint32_t)(MB_PAGE_ALIGN | MB_MEMORY_INFO | MB_VIDEO_MODE);
     if (unknown)
-        return err_set(l->e, ENOEXEC, "%s: multiboot header at offset 0x%x demands features 0x%x that multiboot 1 does not define",
-                       s->name, header_off, unknown);
+        return err_set(
+            l->e, ENOEXEC,
+            "%s: multiboot header at offset 0x%x demands features 0x%x that multiboot 1 does not define",
+            s->name, header_off, unknown);
     r = h.flags & MB_ADDRESSES ? load_by_addresses(l, s, &h, header_off, &entry) : load_elf(l, s, &entry);
     if (!r && (entry < l->info->kernel_base || entry >= l->info->kernel_end))
-        r = err_set(l->e, ENOEXEC, "%s: malformed multiboot image: entry 0x%llx lies outside what it loads", s->name,
-                    (unsigned long long)entry);
+        r = err_set(l->e, ENOEXEC, "%s: malformed multiboot image: entry 0x%llx lies outside what it loads",
+                    s->name, (unsigned long long)entry);
     r = r ? r : load_cmdline(l, s->name, MB_CMDLINE_MAX - 1, &cmdline);
     r = r ? r : load_modules(l, &modules);
     r = r ? r : put_info(l, cmdline, modules, &info);

@@ -1,5 +1,6 @@
 /*
- * The PVH entry (Xen docs/misc/pvh.pandoc, public/arch-x86/hvm/start_info.h): flat 32-bit protected mode, EBX = hvm_start_info.
+ * The PVH entry (Xen docs/misc/pvh.pandoc, public/arch-x86/hvm/start_info.h): flat 32-bit protected mode, EBX
+ * = hvm_start_info.
  */
 #include "base/buf.h"
 #include "base/err.h"
@@ -45,15 +46,18 @@ int pvh_boot(struct load *l, const char *name, uint64_t entry, size_t cmdline_ma
     struct buf b = {0};
     uint64_t cmdline, at;
     if (entry < l->info->kernel_base || entry >= l->info->kernel_end)
-        return err_set(l->e, ENOEXEC, "%s: malformed ELF: its PVH entry 0x%llx lies outside what it loads; give an x86 kernel image",
-                       name, (unsigned long long)entry);
+        return err_set(
+            l->e, ENOEXEC,
+            "%s: malformed ELF: its PVH entry 0x%llx lies outside what it loads; give an x86 kernel image",
+            name, (unsigned long long)entry);
     int r = load_cmdline(l, NULL, cmdline_max, &cmdline);
     r = r ? r : load_initrd(l, PLACE_4G);
     r = r ? r : load_low(l, START_SIZE + MODULE_SIZE + (uint64_t)l->cfg->ranges * MEMMAP_SIZE, 8, &at);
     if (r)
         return r;
     put_start_info(&b, l, at, cmdline);
-    r = b.failed ? err_set(l->e, ENOMEM, "no memory for the PVH start information") : load_write(l, at, b.data, b.len);
+    r = b.failed ? err_set(l->e, ENOMEM, "no memory for the PVH start information")
+                 : load_write(l, at, b.data, b.len);
     buf_free(&b);
     r = r ? r : cpu_flat32(l, entry);
     if (r)

@@ -25,7 +25,8 @@ static int slurp(struct src *s, struct err *e)
     for (;;) {
         if (len == cap) {
             if (cap >= SRC_PIPE_MAX)
-                return err_set(e, EFBIG, "%s: more than %d bytes come out of it; give a regular file", s->name, SRC_PIPE_MAX);
+                return err_set(e, EFBIG, "%s: more than %d bytes come out of it; give a regular file",
+                               s->name, SRC_PIPE_MAX);
             cap = cap ? cap * 2 : 1 << 20;
             uint8_t *grown = realloc(s->owned, cap);
             if (!grown)
@@ -89,7 +90,9 @@ static int check_range(const struct src *s, uint64_t off, uint64_t n, struct err
 {
     if (range_inside(off, n, s->len))
         return 0;
-    return err_set(e, ENOEXEC, "%s: truncated or malformed: %llu bytes are wanted at offset 0x%llx, it has only %llu; fetch it again",
+    return err_set(e, ENOEXEC,
+                   "%s: truncated or malformed: %llu bytes are wanted at offset 0x%llx, it has only %llu; "
+                   "fetch it again",
                    s->name, (unsigned long long)n, (unsigned long long)off, (unsigned long long)s->len);
 }
 
@@ -110,12 +113,14 @@ int src_read(const struct src *s, uint64_t off, void *out, size_t n, struct err 
 
 static int not_ram(const struct src *s, uint64_t gpa, uint64_t n, struct err *e)
 {
-    return err_set(e, ENOMEM, "%s: wants guest memory 0x%llx-0x%llx, which is not RAM; give the machine more memory", s->name,
-                   (unsigned long long)gpa, (unsigned long long)(gpa + n - 1));
+    return err_set(e, ENOMEM,
+                   "%s: wants guest memory 0x%llx-0x%llx, which is not RAM; give the machine more memory",
+                   s->name, (unsigned long long)gpa, (unsigned long long)(gpa + n - 1));
 }
 
 /* Where the destination is not one piece of RAM, through a buffer. */
-static int to_guest_pieces(const struct src *s, uint64_t off, uint64_t n, struct mem_map *mem, uint64_t gpa, struct err *e)
+static int to_guest_pieces(const struct src *s, uint64_t off, uint64_t n, struct mem_map *mem, uint64_t gpa,
+                           struct err *e)
 {
     uint8_t *piece = malloc(CHUNK);
     int r = piece ? 0 : err_set(e, ENOMEM, "%s: no memory to read it", s->name);
@@ -132,7 +137,8 @@ static int to_guest_pieces(const struct src *s, uint64_t off, uint64_t n, struct
     return r;
 }
 
-int src_to_guest(const struct src *s, uint64_t off, uint64_t n, struct mem_map *mem, uint64_t gpa, struct err *e)
+int src_to_guest(const struct src *s, uint64_t off, uint64_t n, struct mem_map *mem, uint64_t gpa,
+                 struct err *e)
 {
     int r = check_range(s, off, n, e);
     if (r || !n)

@@ -31,7 +31,10 @@ static int run_gzip(void *lib, const uint8_t *in, size_t n, uint8_t *out, size_t
     int r = inflate_fn(&z, Z_FINISH);
     *len = z.total_out;
     inflateEnd_fn(&z);
-    return r == Z_STREAM_END ? 0 : r == Z_MEM_ERROR ? -ENOMEM : r == Z_BUF_ERROR && !z.avail_out ? -ENOSPC : -EINVAL;
+    return r == Z_STREAM_END                  ? 0
+           : r == Z_MEM_ERROR                 ? -ENOMEM
+           : r == Z_BUF_ERROR && !z.avail_out ? -ENOSPC
+                                              : -EINVAL;
 }
 
 static int run_bzip2(void *lib, const uint8_t *in, size_t n, uint8_t *out, size_t cap, size_t *len)
@@ -43,7 +46,8 @@ static int run_bzip2(void *lib, const uint8_t *in, size_t n, uint8_t *out, size_
     if (!BZ2_bzDecompressInit_fn || !BZ2_bzDecompress_fn || !BZ2_bzDecompressEnd_fn)
         return -ELIBACC;
     memcpy(&copy, &in, sizeof copy);
-    bz_stream b = {.next_in = copy, .avail_in = (unsigned)n, .next_out = (char *)out, .avail_out = (unsigned)cap};
+    bz_stream b = {
+        .next_in = copy, .avail_in = (unsigned)n, .next_out = (char *)out, .avail_out = (unsigned)cap};
     if (BZ2_bzDecompressInit_fn(&b, 0, 0) != BZ_OK)
         return -ENOMEM;
     int r = BZ2_bzDecompress_fn(&b);
@@ -59,7 +63,8 @@ static int run_zstd(void *lib, const uint8_t *in, size_t n, uint8_t *out, size_t
     FUNCTION(lib, ZSTD_decompress);
     FUNCTION(lib, ZSTD_isError);
     FUNCTION(lib, ZSTD_getFrameContentSize);
-    if (!ZSTD_findFrameCompressedSize_fn || !ZSTD_decompress_fn || !ZSTD_isError_fn || !ZSTD_getFrameContentSize_fn)
+    if (!ZSTD_findFrameCompressedSize_fn || !ZSTD_decompress_fn || !ZSTD_isError_fn ||
+        !ZSTD_getFrameContentSize_fn)
         return -ELIBACC;
     size_t frame = ZSTD_findFrameCompressedSize_fn(in, n);
     if (ZSTD_isError_fn(frame))
@@ -74,9 +79,12 @@ static int run_zstd(void *lib, const uint8_t *in, size_t n, uint8_t *out, size_t
     return 0;
 }
 
-enum { LZMA_MEMORY = 256 << 20 }; /* dictionaries of kernels are at most 128 MiB; a hostile one could claim 4 GiB */
+enum {
+    LZMA_MEMORY = 256 << 20
+}; /* dictionaries of kernels are at most 128 MiB; a hostile one could claim 4 GiB */
 
-static int run_lzma_kind(void *lib, bool alone, const uint8_t *in, size_t n, uint8_t *out, size_t cap, size_t *len)
+static int run_lzma_kind(void *lib, bool alone, const uint8_t *in, size_t n, uint8_t *out, size_t cap,
+                         size_t *len)
 {
     FUNCTION(lib, lzma_stream_decoder);
     FUNCTION(lib, lzma_alone_decoder);
@@ -109,8 +117,8 @@ static int run_lzma(void *lib, const uint8_t *in, size_t n, uint8_t *out, size_t
     return run_lzma_kind(lib, true, in, n, out, cap, len);
 }
 
-/* The legacy frame (LZ4 frame format, "Legacy frame"): blocks of at most 8 MiB unpacked, each behind its packed size. A tail too
- * short for a block, as the size that the kernel's build appends, ends it. */
+/* The legacy frame (LZ4 frame format, "Legacy frame"): blocks of at most 8 MiB unpacked, each behind its
+ * packed size. A tail too short for a block, as the size that the kernel's build appends, ends it. */
 static int run_lz4(void *lib, const uint8_t *in, size_t n, uint8_t *out, size_t cap, size_t *len)
 {
     FUNCTION(lib, LZ4_decompress_safe);
@@ -150,23 +158,30 @@ const struct unpacker *unpack_find(const uint8_t *in, size_t n)
     return NULL;
 }
 
-int unpack_run(const struct unpacker *u, const char *name, const uint8_t *in, size_t n, uint8_t *out, size_t cap, size_t *len,
-               struct err *e)
+int unpack_run(const struct unpacker *u, const char *name, const uint8_t *in, size_t n, uint8_t *out,
+               size_t cap, size_t *len, struct err *e)
 {
     void *lib = dlopen(u->soname, RTLD_NOW | RTLD_LOCAL);
     if (!lib)
-        return err_set(e, ELIBACC, "%s: its payload is packed with %s, and %s is not on this machine; install the package %s, or let "
-                       "the guest unpack it (--kernel-decompress)", name, u->name, u->soname, u->package);
+        return err_set(e, ELIBACC,
+                       "%s: its payload is packed with %s, and %s is not on this machine; install the "
+                       "package %s, or let "
+                       "the guest unpack it (--kernel-decompress)",
+                       name, u->name, u->soname, u->package);
     *len = 0;
     int r = u->run(lib, in, n, out, cap, len);
     dlclose(lib);
     if (r == -ELIBACC)
-        return err_set(e, ELIBACC, "%s: %s is too old to unpack its %s payload; upgrade the package %s", name, u->soname, u->name,
-                       u->package);
+        return err_set(e, ELIBACC, "%s: %s is too old to unpack its %s payload; upgrade the package %s", name,
+                       u->soname, u->name, u->package);
     if (r == -ENOMEM)
         return err_set(e, ENOMEM, "%s: not enough memory to unpack its %s payload", name, u->name);
     if (r == -ENOSPC)
-        return err_set(e, ENOEXEC, "%s: damaged: its %s payload unpacks to more than the %zu bytes it states; fetch it again", name,
-                       u->name, cap);
-    return r ? err_set(e, ENOEXEC, "%s: damaged: its %s payload does not unpack; fetch it again", name, u->name) : 0;
+        return err_set(
+            e, ENOEXEC,
+            "%s: damaged: its %s payload unpacks to more than the %zu bytes it states; fetch it again", name,
+            u->name, cap);
+    return r ? err_set(e, ENOEXEC, "%s: damaged: its %s payload does not unpack; fetch it again", name,
+                       u->name)
+             : 0;
 }

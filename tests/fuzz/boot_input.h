@@ -14,7 +14,8 @@
 static inline void boot_input(const uint8_t *data, size_t size, enum boot_entry entry, bool decompress)
 {
     enum { MEMORY = 8 << 20 };
-    static const struct boot_range range[] = {{0, 0xa0000, BOOT_RAM}, {0x100000, MEMORY - 0x100000, BOOT_RAM}};
+    static const struct boot_range range[] = {{0, 0xa0000, BOOT_RAM},
+                                              {0x100000, MEMORY - 0x100000, BOOT_RAM}};
     static const struct boot_file initrd = {.path = "initrd", .data = "initrd", .len = 6, .args = "a b"};
     struct x86_state bsp;
     struct err e = {""};
@@ -24,8 +25,14 @@ static inline void boot_input(const uint8_t *data, size_t size, enum boot_entry 
     if (!mem || !ram || !mem_add(mem, &region, &e))
         abort();
     x86_state_reset(&bsp, true, 0);
-    const struct boot_config cfg = {.kernel = {.path = "kernel", .data = data, .len = size}, .initrd = &initrd, .initrds = 1,
-                                    .cmdline = "a=b", .rsdp = 0xe0000, .range = range, .ranges = 2, .decompress = decompress,
+    const struct boot_config cfg = {.kernel = {.path = "kernel", .data = data, .len = size},
+                                    .initrd = &initrd,
+                                    .initrds = 1,
+                                    .cmdline = "a=b",
+                                    .rsdp = 0xe0000,
+                                    .range = range,
+                                    .ranges = 2,
+                                    .decompress = decompress,
                                     .entry = entry};
     struct boot_info info;
     int r = size ? boot_load(&cfg, mem, &bsp, &info, &e) : -1;

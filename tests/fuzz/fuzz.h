@@ -1,6 +1,6 @@
 /*
- * fuzz: what every target of this folder defines. Built with clang's libFuzzer (-Dfuzz=true), or with replay.c, which gives it the
- * committed corpus as a unit test.
+ * fuzz: what every target of this folder defines. Built with clang's libFuzzer (-Dfuzz=true), or with
+ * replay.c, which gives it the committed corpus as a unit test.
  */
 #ifndef FUZZ_FUZZ_H
 #define FUZZ_FUZZ_H

@@ -34,8 +34,9 @@ static const struct {
 };
 
 /*
- * A writable image that says it is something else would be spoilt, and a reader of it read nonsense. This costs a guest that writes such
- * bytes to its own sector 0 its next start; to believe them instead would give it any file of the host as a backing file.
+ * A writable image that says it is something else would be spoilt, and a reader of it read nonsense. This
+ * costs a guest that writes such bytes to its own sector 0 its next start; to believe them instead would give
+ * it any file of the host as a backing file.
  */
 static int check_format(const struct raw *d, const struct disk_config *cfg, struct err *e)
 {
@@ -45,8 +46,11 @@ static int check_format(const struct raw *d, const struct disk_config *cfg, stru
         if (memcmp(head + magics[i].at, magics[i].bytes, magics[i].len))
             continue;
         if (!cfg->readonly)
-            return err_set(e, EINVAL, "%s: is a %s image and not raw; convert it (qemu-img convert -O raw), or add readonly to see its "
-                           "bytes as they are", d->path, magics[i].name);
+            return err_set(e, EINVAL,
+                           "%s: is a %s image and not raw; convert it (qemu-img convert -O raw), or add "
+                           "readonly to see its "
+                           "bytes as they are",
+                           d->path, magics[i].name);
         log_warn("%s: looks like a %s image; the guest sees its bytes as they are", d->path, magics[i].name);
     }
     return n < 0 ? err_sys(e, errno, "%s: cannot read", d->path) : 0;
@@ -59,8 +63,9 @@ static int open_error(const char *path, int code, bool readonly, struct err *e)
     if (code == EISDIR)
         return err_set(e, EISDIR, "%s: is a directory; give the path of a disk image", path);
     if (!readonly && (code == EACCES || code == EROFS || code == EPERM || code == ETXTBSY))
-        return err_set(e, code, "%s: cannot be opened for writing (%s); add readonly, or change who may write it", path,
-                       strerror(code));
+        return err_set(e, code,
+                       "%s: cannot be opened for writing (%s); add readonly, or change who may write it",
+                       path, strerror(code));
     return err_sys(e, code, "%s: cannot open the disk image", path);
 }
 
@@ -92,13 +97,15 @@ static int block_device_size(struct raw *d, const struct disk_config *cfg, struc
     return 0;
 }
 
-/* What direct transfers must be aligned to: statx tells since Linux 6.1; before, a page suffices everywhere. */
+/* What direct transfers must be aligned to: statx tells since Linux 6.1; before, a page suffices everywhere.
+ */
 static void file_alignment(struct raw *d)
 {
     d->mem_align = d->io_align = ALIGN_MAX;
 #ifdef STATX_DIOALIGN
     struct statx st;
-    if (!statx(d->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) && st.stx_mask & STATX_DIOALIGN && st.stx_dio_offset_align) {
+    if (!statx(d->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) && st.stx_mask & STATX_DIOALIGN &&
+        st.stx_dio_offset_align) {
         d->mem_align = st.stx_dio_mem_align;
         d->io_align = st.stx_dio_offset_align;
     }
@@ -114,7 +121,8 @@ static int examine(struct raw *d, const struct disk_config *cfg, struct err *e)
         return open_error(d->path, EISDIR, cfg->readonly, e);
     d->is_block = S_ISBLK(st.st_mode);
     if (!d->is_block && !S_ISREG(st.st_mode))
-        return err_set(e, EINVAL, "%s: is neither a file nor a block device; give the path of a disk image", d->path);
+        return err_set(e, EINVAL, "%s: is neither a file nor a block device; give the path of a disk image",
+                       d->path);
     d->info.size = (uint64_t)st.st_size;
     d->info.physical_block = FILE_PHYSICAL_BLOCK;
     int r = 0;
@@ -126,8 +134,9 @@ static int examine(struct raw *d, const struct disk_config *cfg, struct err *e)
         return r;
     uint64_t whole = align_down(d->info.size, d->direct ? d->io_align : SECTOR);
     if (!whole)
-        return err_set(e, EINVAL, "%s: is smaller than a sector (%llu bytes); enlarge it (truncate -s 10G FILE)", d->path,
-                       (unsigned long long)d->info.size);
+        return err_set(e, EINVAL,
+                       "%s: is smaller than a sector (%llu bytes); enlarge it (truncate -s 10G FILE)",
+                       d->path, (unsigned long long)d->info.size);
     d->tail = d->info.size - whole;
     d->info.size = whole;
     d->info.block_size = d->direct && d->io_align > SECTOR ? d->io_align : SECTOR;
@@ -145,7 +154,8 @@ static int check_config(struct raw *d, const struct disk_config *cfg, struct err
     if (cfg->format && strcmp(cfg->format, "raw"))
         return err_set(e, EINVAL, "%s: format '%s' is not supported; raw is", cfg->path, cfg->format);
     if (cfg->serial && strlen(cfg->serial) > SERIAL_MAX)
-        return err_set(e, EINVAL, "%s: serial '%s' is longer than %d characters; shorten it", cfg->path, cfg->serial, SERIAL_MAX);
+        return err_set(e, EINVAL, "%s: serial '%s' is longer than %d characters; shorten it", cfg->path,
+                       cfg->serial, SERIAL_MAX);
     if (cfg->serial)
         memcpy(d->info.serial, cfg->serial, strlen(cfg->serial));
     d->path = strdup(cfg->path);

@@ -54,7 +54,8 @@ static int transfer(int fd, struct disk_request *r)
     while (done < r->length) {
         struct iovec iov[PIECES];
         int n = iov_from(r, done, iov, PIECES);
-        ssize_t got = r->op == DISK_READ ? preadv(fd, iov, n, (off_t)(r->offset + done)) : pwritev(fd, iov, n, (off_t)(r->offset + done));
+        ssize_t got = r->op == DISK_READ ? preadv(fd, iov, n, (off_t)(r->offset + done))
+                                         : pwritev(fd, iov, n, (off_t)(r->offset + done));
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
@@ -118,7 +119,8 @@ static int bounce(struct raw *d, struct disk_request *r)
     return result;
 }
 
-/* Sectors of a disk of larger blocks go through the page cache, which the kernel keeps coherent with direct transfers. */
+/* Sectors of a disk of larger blocks go through the page cache, which the kernel keeps coherent with direct
+ * transfers. */
 static int read_or_write(struct raw *d, struct disk_request *r)
 {
     if (!d->direct || raw_is_plain(d, r))
@@ -158,7 +160,8 @@ static int discard(struct raw *d, const struct disk_request *r)
         return 0;
     uint64_t range[2] = {r->offset, r->length};
     int failed = d->is_block ? ioctl(d->fd, BLKDISCARD, range)
-                             : fallocate(d->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)r->offset, (off_t)r->length);
+                             : fallocate(d->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)r->offset,
+                                         (off_t)r->length);
     if (failed && !unsupported(errno))
         return -errno;
     if (failed)

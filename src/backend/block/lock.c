@@ -1,7 +1,7 @@
 /*
- * Image locks compatible with QEMU's (its file-posix driver): two programs exclude each other although both take only read locks, since
- * each looks whether the other holds the opposite byte. A guest's disk uses consistent reads, and writes unless it is read-only; it
- * never shares writing.
+ * Image locks compatible with QEMU's (its file-posix driver): two programs exclude each other although both
+ * take only read locks, since each looks whether the other holds the opposite byte. A guest's disk uses
+ * consistent reads, and writes unless it is read-only; it never shares writing.
  */
 #include "backend/block/raw.h"
 #include "base/err.h"
@@ -35,17 +35,24 @@ int image_lock(int fd, const char *path, bool write, struct err *e)
     if (r == -EAGAIN || r == -EACCES)
         return err_set(e, EBUSY, "%s: another program has locked it; end that program first", path);
     if (r == -ENOLCK || r == -EOPNOTSUPP || r == -EINVAL) {
-        log_warn("%s: its file system has no locks; nothing keeps a second virtual machine from writing to it", path);
+        log_warn(
+            "%s: its file system has no locks; nothing keeps a second virtual machine from writing to it",
+            path);
         return 0;
     }
     if (r)
         return err_sys(e, r, "%s: cannot lock", path);
     if (held(fd, UNSHARED_BASE + CONSISTENT_READ))
-        return err_set(e, EBUSY, "%s: in use by another program that does not share it; end that program first", path);
+        return err_set(e, EBUSY,
+                       "%s: in use by another program that does not share it; end that program first", path);
     if (write && held(fd, UNSHARED_BASE + WRITE))
-        return err_set(e, EBUSY, "%s: in use by another virtual machine or qemu-img, two must not write; end that one first, or make both "
-                       "read-only", path);
+        return err_set(e, EBUSY,
+                       "%s: in use by another virtual machine or qemu-img, two must not write; end that one "
+                       "first, or make both "
+                       "read-only",
+                       path);
     if (held(fd, PERM_BASE + WRITE))
-        return err_set(e, EBUSY, "%s: another virtual machine or qemu-img writes to it; end that one first", path);
+        return err_set(e, EBUSY, "%s: another virtual machine or qemu-img writes to it; end that one first",
+                       path);
     return 0;
 }

@@ -27,12 +27,14 @@ static void *worker(void *opaque)
     return NULL;
 }
 
-/* An idle thread that was signalled counts as idle until it runs: so what is queued is set against how many are. */
+/* An idle thread that was signalled counts as idle until it runs: so what is queued is set against how many
+ * are. */
 void pool_submit(struct raw *d, struct disk_request *r)
 {
     req_push(&d->work, r);
     d->queued++;
-    if (d->queued > d->idle && d->threads < POOL_MAX && !host_thread(&d->thread[d->threads], "disk", worker, d))
+    if (d->queued > d->idle && d->threads < POOL_MAX &&
+        !host_thread(&d->thread[d->threads], "disk", worker, d))
         d->threads++;
     if (d->threads) {
         pthread_cond_signal(&d->work_cond);

@@ -152,7 +152,8 @@ static void raw_close(struct disk *disk)
     free(d);
 }
 
-static const struct disk_ops raw_ops = {.info = raw_info, .submit = raw_submit, .drain = raw_drain, .close = raw_close};
+static const struct disk_ops raw_ops = {
+    .info = raw_info, .submit = raw_submit, .drain = raw_drain, .close = raw_close};
 
 static int start(struct raw *d, const struct disk_config *cfg, struct err *e)
 {

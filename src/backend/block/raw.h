@@ -1,9 +1,10 @@
 /*
  * raw: a disk image whose bytes are the disk's bytes: a file or a block device. Internal to this room.
  *
- * A request takes one of two ways. The ring (io_uring) carries reads, writes and flushes that the kernel can do as they are. The pool of
- * threads does the rest, by plain system calls: discards and zeroes, what a direct file will not take as it is, the remainder of a short
- * transfer, and everything where io_uring is not allowed. Both ways end in the same eventfd, and done() is called from the loop.
+ * A request takes one of two ways. The ring (io_uring) carries reads, writes and flushes that the kernel can
+ * do as they are. The pool of threads does the rest, by plain system calls: discards and zeroes, what a
+ * direct file will not take as it is, the remainder of a short transfer, and everything where io_uring is not
+ * allowed. Both ways end in the same eventfd, and done() is called from the loop.
  */
 #ifndef BLOCK_RAW_H
 #define BLOCK_RAW_H
@@ -32,15 +33,15 @@ struct raw {
     struct loop *loop;
     struct loop_fd *event_fd;
     char *path;
-    int fd;           /* locked; O_DIRECT when asked for */
-    int fd_cached;    /* with direct: the same without, for what is not aligned; else -1 */
+    int fd;        /* locked; O_DIRECT when asked for */
+    int fd_cached; /* with direct: the same without, for what is not aligned; else -1 */
     int event;
     bool is_block, direct;
     uint32_t mem_align, io_align; /* of direct transfers */
-    uint64_t tail; /* bytes at the end that do not fill a sector */
+    uint64_t tail;                /* bytes at the end that do not fill a sector */
     struct disk_info info;
 
-    struct lock lock; /* guards what follows */
+    struct lock lock;          /* guards what follows */
     struct req_queue finished; /* their results are known, done() not called yet */
     unsigned inflight;         /* submitted and not done */
     bool no_discard, no_zero;  /* the file system refused: do not ask again */
@@ -48,9 +49,9 @@ struct raw {
     bool has_ring;
     struct io_uring ring;
     unsigned in_ring;
-    struct req_queue waiting;  /* for room in the ring */
+    struct req_queue waiting; /* for room in the ring */
 
-    struct req_queue work;     /* for the pool */
+    struct req_queue work; /* for the pool */
     pthread_cond_t work_cond;
     pthread_t thread[POOL_MAX];
     unsigned threads, idle, queued;
@@ -65,7 +66,8 @@ void raw_image_close(struct raw *d);
 
 /* ---- lock.c ---- */
 
-/* QEMU's image locks: OFD read locks on single bytes, 100 + n for a permission that is used, 200 + n for one that is not shared. */
+/* QEMU's image locks: OFD read locks on single bytes, 100 + n for a permission that is used, 200 + n for one
+ * that is not shared. */
 int image_lock(int fd, const char *path, bool write, struct err *e);
 
 /* ---- io.c ---- */

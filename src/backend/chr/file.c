@@ -53,8 +53,12 @@ static void null_close(struct chr *c)
 
 struct chr *chr_null_open(void)
 {
-    static const struct chr_ops ops = {.attach = null_attach, .write = null_write, .resume = null_nothing, .size = null_size,
-                                       .flush = null_nothing, .close = null_close};
+    static const struct chr_ops ops = {.attach = null_attach,
+                                       .write = null_write,
+                                       .resume = null_nothing,
+                                       .size = null_size,
+                                       .flush = null_nothing,
+                                       .close = null_close};
     struct chr *c = malloc(sizeof *c);
     if (c)
         c->ops = &ops;

@@ -22,7 +22,8 @@ struct port {
     struct chr_client client; /* loop thread */
     bool attached;
 
-    /* Input; loop thread. in_fd is NULL when the fd cannot be polled (a file, /dev/null: never blocks) or has ended. */
+    /* Input; loop thread. in_fd is NULL when the fd cannot be polled (a file, /dev/null: never blocks) or has
+     * ended. */
     struct loop_fd *in_fd;
     bool in_ended, in_unpollable;
     uint8_t in[PORT_IN_SIZE + 1];
@@ -35,7 +36,8 @@ struct port {
     bool out_dead, refused; /* refused: a writer got less than it gave and awaits writable() */
     struct loop_fd *out_fd; /* loop thread; NULL: cannot be polled */
 
-    /* resume() and writers of other threads reach the loop through this; unlike a post it can be taken back on close. */
+    /* resume() and writers of other threads reach the loop through this; unlike a post it can be taken back
+     * on close. */
     int kick;
     struct loop_fd *kick_fd;
 };
@@ -68,7 +70,8 @@ static void deliver(struct port *p)
     }
 }
 
-/* With a filter input is always read; what the guest does not take in time is lost then, as on a real line. */
+/* With a filter input is always read; what the guest does not take in time is lost then, as on a real line.
+ */
 static bool want_input(const struct port *p)
 {
     return !p->in_ended && (p->cfg.filter || (p->attached && !p->in_len));
@@ -122,7 +125,8 @@ static void on_input(void *opaque, uint32_t events)
 
 /* ---- output ---- */
 
-/* As much as goes without waiting: bytes written, 0 when it is full; a dead far end takes all. Under the lock. */
+/* As much as goes without waiting: bytes written, 0 when it is full; a dead far end takes all. Under the
+ * lock. */
 static size_t put(struct port *p, const uint8_t *bytes, size_t n)
 {
     size_t done = 0;

@@ -9,7 +9,8 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* The slave stays open here: without one the master reports a hang-up all the time, and forgets what it was told. */
+/* The slave stays open here: without one the master reports a hang-up all the time, and forgets what it was
+ * told. */
 struct pty {
     int slave;
 };

@@ -28,8 +28,8 @@ static void say_help(const struct stdio *s)
     (void)ignored;
 }
 
-/* Ctrl-A begins an escape. A key that means nothing to us goes to the guest together with its Ctrl-A. The one byte more than came in is
- * that of a Ctrl-A that ended the read before. */
+/* Ctrl-A begins an escape. A key that means nothing to us goes to the guest together with its Ctrl-A. The one
+ * byte more than came in is that of a Ctrl-A that ended the read before. */
 static size_t filter_keys(void *opaque, uint8_t *p, size_t n)
 {
     struct stdio *s = opaque;
@@ -77,9 +77,9 @@ static void stdio_closed(void *opaque)
 }
 
 /*
- * Our own open file description of stdout, so that not waiting on it changes nothing for the shell and others who share it. A file
- * has a position that must stay shared, and never makes us wait; a socket is told with each send. What cannot be opened again (a
- * terminal of another user, after su) is used as it is.
+ * Our own open file description of stdout, so that not waiting on it changes nothing for the shell and others
+ * who share it. A file has a position that must stay shared, and never makes us wait; a socket is told with
+ * each send. What cannot be opened again (a terminal of another user, after su) is used as it is.
  */
 static int own_output(bool *socket)
 {

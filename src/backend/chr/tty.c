@@ -14,7 +14,8 @@
 enum tty_phase { TTY_FREE, TTY_CHANGING, TTY_HELD };
 
 /* Signals that end a process unless it handles them. */
-static const int fatal[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGXCPU, SIGPIPE};
+static const int fatal[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT, SIGSEGV,
+                            SIGBUS, SIGILL,  SIGFPE, SIGSYS,  SIGXCPU, SIGPIPE};
 
 static struct {
     atomic_int phase;
@@ -72,7 +73,8 @@ int tty_raw(int fd, struct err *e)
 {
     int none = TTY_FREE;
     if (!atomic_compare_exchange_strong(&tty.phase, &none, TTY_CHANGING))
-        return err_set(e, EBUSY, "the terminal serves another console already; give this one pty or file=PATH");
+        return err_set(e, EBUSY,
+                       "the terminal serves another console already; give this one pty or file=PATH");
     tty.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (tty.fd < 0 || tcgetattr(fd, &tty.saved)) {
         int r = err_sys(e, errno, "cannot read the terminal's mode");

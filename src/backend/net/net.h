@@ -18,8 +18,8 @@ struct net_caps {
 
 /* What the device gives. Called on the loop's thread. */
 struct net_client {
-    /* A frame for the guest, with a 12-byte virtio header when caps.vnet_hdr. Returns false when the guest has no buffer: the backend
-     * keeps (or drops, slirp) it and stops reading until resume(). */
+    /* A frame for the guest, with a 12-byte virtio header when caps.vnet_hdr. Returns false when the guest
+     * has no buffer: the backend keeps (or drops, slirp) it and stops reading until resume(). */
     bool (*receive)(void *opaque, const struct iovec *iov, int iovcnt, uint64_t len);
     void (*writable)(void *opaque); /* the wire takes frames again after send said -EAGAIN; may be NULL */
     void *opaque;
@@ -27,11 +27,12 @@ struct net_client {
 
 struct net_ops {
     void (*caps)(struct net *n, struct net_caps *out);
-    void (*attach)(struct net *n, const struct net_client *client);      /* before the loop runs; NULL detaches */
-    int (*offload)(struct net *n, const struct net_caps *wanted);        /* what the guest negotiated */
-    /* A frame from the guest, copied or sent before return. Loop thread. -EAGAIN: the wire is full, call again after client.writable. */
+    void (*attach)(struct net *n, const struct net_client *client); /* before the loop runs; NULL detaches */
+    int (*offload)(struct net *n, const struct net_caps *wanted);   /* what the guest negotiated */
+    /* A frame from the guest, copied or sent before return. Loop thread. -EAGAIN: the wire is full, call
+     * again after client.writable. */
     int (*send)(struct net *n, const struct iovec *iov, int iovcnt, uint64_t len);
-    void (*resume)(struct net *n);                                       /* the guest has buffers again; loop thread */
+    void (*resume)(struct net *n); /* the guest has buffers again; loop thread */
     void (*close)(struct net *n);
 };
 

@@ -9,7 +9,9 @@ int slirp_api_open(struct slirp_api *a, struct err *e)
 {
     *a = (struct slirp_api){.library = dlopen("libslirp.so.0", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)};
     if (!a->library)
-        return err_set(e, ELIBACC, "the user network needs libslirp.so.0, which is not on this machine; install the package libslirp0");
+        return err_set(e, ELIBACC,
+                       "the user network needs libslirp.so.0, which is not on this machine; install the "
+                       "package libslirp0");
     a->start = (__typeof__(a->start))dlsym(a->library, "slirp_new");
     a->cleanup = (__typeof__(a->cleanup))dlsym(a->library, "slirp_cleanup");
     a->fill = (__typeof__(a->fill))dlsym(a->library, "slirp_pollfds_fill");

@@ -1,5 +1,6 @@
 /*
- * slirp_api: libslirp's functions, found in the library when a user network is opened: glib stays out of every process that has none.
+ * slirp_api: libslirp's functions, found in the library when a user network is opened: glib stays out of
+ * every process that has none.
  */
 #ifndef NET_SLIRP_API_H
 #define NET_SLIRP_API_H

@@ -1,6 +1,6 @@
 /*
- * A tap device (Linux Documentation/networking/tuntap.rst). With IFF_VNET_HDR each frame carries the 12-byte virtio header, so
- * checksums and segmentation are left to whoever does them cheapest.
+ * A tap device (Linux Documentation/networking/tuntap.rst). With IFF_VNET_HDR each frame carries the 12-byte
+ * virtio header, so checksums and segmentation are left to whoever does them cheapest.
  */
 #include "backend/net/net.h"
 #include "base/err.h"
@@ -158,15 +158,19 @@ static const struct net_ops tap_ops = {
 
 /* ---- opening ---- */
 
-/* Attach to the existing interface: TUNSETIFF would make a missing one where it may. A tap made with multi_queue wants that said. */
+/* Attach to the existing interface: TUNSETIFF would make a missing one where it may. A tap made with
+ * multi_queue wants that said. */
 static int take_interface(struct tap *t, const char *name, struct err *e)
 {
     struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
     if (!*name || strlen(name) >= IFNAMSIZ)
-        return err_set(e, EINVAL, "tap '%s': not the name of an interface (1 to %d characters)", name, IFNAMSIZ - 1);
+        return err_set(e, EINVAL, "tap '%s': not the name of an interface (1 to %d characters)", name,
+                       IFNAMSIZ - 1);
     if (!if_nametoindex(name))
-        return err_set(e, ENODEV, "tap %s: no such interface; create it (ip tuntap add %s mode tap user $USER; ip link set %s up)", name,
-                       name, name);
+        return err_set(
+            e, ENODEV,
+            "tap %s: no such interface; create it (ip tuntap add %s mode tap user $USER; ip link set %s up)",
+            name, name, name);
     strcpy(ifr.ifr_name, name);
     int r = ioctl(t->fd, TUNSETIFF, &ifr);
     if (r && errno == EINVAL) {
@@ -176,12 +180,16 @@ static int take_interface(struct tap *t, const char *name, struct err *e)
     if (!r)
         return 0;
     if (errno == EBUSY)
-        return err_set(e, EBUSY, "tap %s: in use by another program; end that one, or give another interface", name);
-    if (errno == EPERM || errno == EACCES)
-        return err_set(e, errno, "tap %s: belongs to another user; create it for this one (ip tuntap add %s mode tap user $USER)", name,
+        return err_set(e, EBUSY, "tap %s: in use by another program; end that one, or give another interface",
                        name);
+    if (errno == EPERM || errno == EACCES)
+        return err_set(
+            e, errno,
+            "tap %s: belongs to another user; create it for this one (ip tuntap add %s mode tap user $USER)",
+            name, name);
     if (errno == EINVAL)
-        return err_set(e, EINVAL, "tap %s: is not a tap interface; create one (ip tuntap add NAME mode tap)", name);
+        return err_set(e, EINVAL, "tap %s: is not a tap interface; create one (ip tuntap add NAME mode tap)",
+                       name);
     return err_sys(e, errno, "tap %s: cannot attach", name);
 }
 
@@ -194,8 +202,14 @@ static int set_up(struct tap *t, const char *name, struct err *e)
     bool tso = csum && !ioctl(t->fd, TUNSETOFFLOAD, (unsigned long)(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6));
     if (ioctl(t->fd, TUNSETOFFLOAD, 0ul))
         return err_sys(e, errno, "tap %s: cannot set its offloads", name);
-    t->caps = (struct net_caps){.vnet_hdr = true, .csum = true, .tso4 = true, .tso6 = true, .guest_csum = csum, .guest_tso4 = tso,
-                                .guest_tso6 = tso, .mrg_rxbuf = true};
+    t->caps = (struct net_caps){.vnet_hdr = true,
+                                .csum = true,
+                                .tso4 = true,
+                                .tso6 = true,
+                                .guest_csum = csum,
+                                .guest_tso4 = tso,
+                                .guest_tso6 = tso,
+                                .mrg_rxbuf = true};
     struct ifreq ifr = {0};
     strcpy(ifr.ifr_name, name);
     int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -213,7 +227,8 @@ static int open_tap(struct tap *t, const char *name, struct loop *loop, struct e
 {
     t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (t->fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
-        return err_set(e, errno, "/dev/net/tun: this host has no tap devices; load the module (modprobe tun)");
+        return err_set(e, errno,
+                       "/dev/net/tun: this host has no tap devices; load the module (modprobe tun)");
     if (t->fd < 0)
         return err_sys(e, errno, "/dev/net/tun: cannot open; ask for read and write permission on it");
     int r = take_interface(t, name, e);

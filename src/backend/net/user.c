@@ -1,10 +1,11 @@
 /*
- * The user network: libslirp is the guest's whole outside (10.0.2.0/24: gateway .2, DNS .3, the guest .15 by DHCP; fec0::/64 beside it)
- * and speaks to the world through ordinary sockets, so it needs no privilege.
+ * The user network: libslirp is the guest's whole outside (10.0.2.0/24: gateway .2, DNS .3, the guest .15 by
+ * DHCP; fec0::/64 beside it) and speaks to the world through ordinary sockets, so it needs no privilege.
  *
- * slirp wants to be asked which sockets to watch before each sleep. They live in an epoll set of their own, itself one fd on the
- * loop; after anything that may have changed them (a frame of the guest, an event, a timer) the kick has them asked for again. Frames for
- * the guest are queued and handed over from the loop only, never from within send(). Everything runs on the loop's thread.
+ * slirp wants to be asked which sockets to watch before each sleep. They live in an epoll set of their own,
+ * itself one fd on the loop; after anything that may have changed them (a frame of the guest, an event, a
+ * timer) the kick has them asked for again. Frames for the guest are queued and handed over from the loop
+ * only, never from within send(). Everything runs on the loop's thread.
  */
 #include "backend/net/net.h"
 #include "backend/net/slirp_api.h"
@@ -27,7 +28,10 @@ enum {
     QUEUE_MAX = 1024, /* frames that wait for the guest; more are dropped, and TCP sends them again */
     EVENTS = 64,
     SLEEP_MAX_MS = 60000,
-    NETWORK = 0x0a000200, HOST_ADDR = NETWORK + 2, DNS_ADDR = NETWORK + 3, GUEST_ADDR = NETWORK + 15,
+    NETWORK = 0x0a000200,
+    HOST_ADDR = NETWORK + 2,
+    DNS_ADDR = NETWORK + 3,
+    GUEST_ADDR = NETWORK + 15,
 };
 
 struct frame {
@@ -210,7 +214,10 @@ static const SlirpCb callbacks = {
 static const struct {
     int slirp;
     uint32_t epoll;
-} event_map[] = {{SLIRP_POLL_IN, EPOLLIN}, {SLIRP_POLL_OUT, EPOLLOUT}, {SLIRP_POLL_PRI, EPOLLPRI}, {SLIRP_POLL_ERR, EPOLLERR},
+} event_map[] = {{SLIRP_POLL_IN, EPOLLIN},
+                 {SLIRP_POLL_OUT, EPOLLOUT},
+                 {SLIRP_POLL_PRI, EPOLLPRI},
+                 {SLIRP_POLL_ERR, EPOLLERR},
                  {SLIRP_POLL_HUP, EPOLLHUP}};
 
 static int add_poll(int fd, int events, void *opaque)
@@ -264,7 +271,8 @@ static void forget_gone(struct user *u)
     free(now);
 }
 
-/* A number may have been closed and given to another socket since: so each is set anew, and added where the set lost it. */
+/* A number may have been closed and given to another socket since: so each is set anew, and added where the
+ * set lost it. */
 static void watch_all(struct user *u)
 {
     for (unsigned i = 0; i < u->watches; i++) {
@@ -454,9 +462,11 @@ static int forward(struct user *u, const struct net_hostfwd *f, struct err *e)
         return 0;
     int code = errno ? errno : EINVAL;
     if (code == EADDRINUSE)
-        return err_set(e, code, "hostfwd: %s port %s:%u is in use by another program; choose another", proto, host, f->host_port);
+        return err_set(e, code, "hostfwd: %s port %s:%u is in use by another program; choose another", proto,
+                       host, f->host_port);
     if (code == EACCES)
-        return err_set(e, code, "hostfwd: %s port %s:%u needs privilege; choose one above 1023", proto, host, f->host_port);
+        return err_set(e, code, "hostfwd: %s port %s:%u needs privilege; choose one above 1023", proto, host,
+                       f->host_port);
     if (code == EADDRNOTAVAIL)
         return err_set(e, code, "hostfwd: %s is not an address of this host", host);
     return err_sys(e, code, "hostfwd: cannot listen on %s port %s:%u", proto, host, f->host_port);

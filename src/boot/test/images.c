@@ -12,27 +12,50 @@
 static void put_ehdr(struct buf *b, const struct elf_spec *s, unsigned phnum)
 {
     if (s->is64) {
-        Elf64_Ehdr h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, 1}, .e_type = ET_EXEC, .e_machine = EM_X86_64,
-                        .e_version = 1, .e_entry = s->entry, .e_phoff = sizeof h, .e_ehsize = sizeof h,
-                        .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = (uint16_t)phnum};
+        Elf64_Ehdr h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, 1},
+                        .e_type = ET_EXEC,
+                        .e_machine = EM_X86_64,
+                        .e_version = 1,
+                        .e_entry = s->entry,
+                        .e_phoff = sizeof h,
+                        .e_ehsize = sizeof h,
+                        .e_phentsize = sizeof(Elf64_Phdr),
+                        .e_phnum = (uint16_t)phnum};
         buf_put(b, &h, sizeof h);
     } else {
-        Elf32_Ehdr h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, 1}, .e_type = ET_EXEC, .e_machine = EM_386,
-                        .e_version = 1, .e_entry = (uint32_t)s->entry, .e_phoff = sizeof h, .e_ehsize = sizeof h,
-                        .e_phentsize = sizeof(Elf32_Phdr), .e_phnum = (uint16_t)phnum};
+        Elf32_Ehdr h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, 1},
+                        .e_type = ET_EXEC,
+                        .e_machine = EM_386,
+                        .e_version = 1,
+                        .e_entry = (uint32_t)s->entry,
+                        .e_phoff = sizeof h,
+                        .e_ehsize = sizeof h,
+                        .e_phentsize = sizeof(Elf32_Phdr),
+                        .e_phnum = (uint16_t)phnum};
         buf_put(b, &h, sizeof h);
     }
 }
 
-static void put_phdr(struct buf *b, const struct elf_spec *s, uint32_t type, uint32_t off, uint32_t filesz, uint32_t memsz)
+static void put_phdr(struct buf *b, const struct elf_spec *s, uint32_t type, uint32_t off, uint32_t filesz,
+                     uint32_t memsz)
 {
     if (s->is64) {
-        Elf64_Phdr p = {.p_type = type, .p_offset = off, .p_vaddr = s->vaddr, .p_paddr = s->paddr, .p_filesz = filesz, .p_memsz = memsz,
+        Elf64_Phdr p = {.p_type = type,
+                        .p_offset = off,
+                        .p_vaddr = s->vaddr,
+                        .p_paddr = s->paddr,
+                        .p_filesz = filesz,
+                        .p_memsz = memsz,
                         .p_align = 4};
         buf_put(b, &p, sizeof p);
     } else {
-        Elf32_Phdr p = {.p_type = type, .p_offset = off, .p_vaddr = (uint32_t)s->vaddr, .p_paddr = (uint32_t)s->paddr,
-                        .p_filesz = filesz, .p_memsz = memsz, .p_align = 4};
+        Elf32_Phdr p = {.p_type = type,
+                        .p_offset = off,
+                        .p_vaddr = (uint32_t)s->vaddr,
+                        .p_paddr = (uint32_t)s->paddr,
+                        .p_filesz = filesz,
+                        .p_memsz = memsz,
+                        .p_align = 4};
         buf_put(b, &p, sizeof p);
     }
 }
@@ -120,7 +143,8 @@ static size_t pack_lz4(const uint8_t *in, size_t n, uint8_t *out, size_t cap)
     memcpy(out, magic, sizeof magic);
     for (size_t at = 0; at < n;) {
         int now = (int)(n - at < 8 << 20 ? n - at : 8 << 20);
-        int made = LZ4_compress_default((const char *)in + at, (char *)out + len + 4, now, (int)(cap - len - 4));
+        int made =
+            LZ4_compress_default((const char *)in + at, (char *)out + len + 4, now, (int)(cap - len - 4));
         CHECK(made > 0);
         memcpy(out + len, &made, 4);
         len += 4 + (size_t)made;
@@ -136,13 +160,25 @@ void image_pack(struct buf *b, enum pack how, const void *in, size_t n)
     *b = (struct buf){0};
     CHECK(out);
     switch (how) {
-    case PACK_GZIP: len = pack_gzip(in, n, out, cap); break;
-    case PACK_BZIP2: len = pack_bzip2(in, n, out, cap); break;
+    case PACK_GZIP:
+        len = pack_gzip(in, n, out, cap);
+        break;
+    case PACK_BZIP2:
+        len = pack_bzip2(in, n, out, cap);
+        break;
     case PACK_LZMA:
-    case PACK_XZ: len = pack_lzma(how, in, n, out, cap); break;
-    case PACK_LZ4: len = pack_lz4(in, n, out, cap); break;
-    case PACK_ZSTD: len = ZSTD_compress(out, cap, in, n, 3); break;
-    default: memcpy(out, in, len = n); break;
+    case PACK_XZ:
+        len = pack_lzma(how, in, n, out, cap);
+        break;
+    case PACK_LZ4:
+        len = pack_lz4(in, n, out, cap);
+        break;
+    case PACK_ZSTD:
+        len = ZSTD_compress(out, cap, in, n, 3);
+        break;
+    default:
+        memcpy(out, in, len = n);
+        break;
     }
     buf_put(b, out, len);
     if (how != PACK_NONE && how != PACK_GZIP)

@@ -36,12 +36,14 @@ static void machine_up(struct machine *m, uint64_t size)
     assert_non_null(m->mem);
     struct ram *ram = ram_new("ram", size, RAM_ANONYMOUS, &m->e);
     assert_non_null(ram);
-    assert_non_null(mem_add(m->mem, &(struct mem_region){.name = "ram", .size = size, .kind = MEM_RAM, .ram = ram}, &m->e));
+    assert_non_null(mem_add(
+        m->mem, &(struct mem_region){.name = "ram", .size = size, .kind = MEM_RAM, .ram = ram}, &m->e));
     x86_state_reset(&m->bsp, true, 0);
     m->range[0] = (struct boot_range){0, 0x9fc00, BOOT_RAM};
     m->range[1] = (struct boot_range){0x9fc00, 0x60400, BOOT_RESERVED};
     m->range[2] = (struct boot_range){MIB, size - MIB, BOOT_RAM};
-    m->cfg = (struct boot_config){.range = m->range, .ranges = 3, .rsdp = RSDP, .cmdline = "console=ttyS0 quiet"};
+    m->cfg =
+        (struct boot_config){.range = m->range, .ranges = 3, .rsdp = RSDP, .cmdline = "console=ttyS0 quiet"};
 }
 
 static void machine_down(struct machine *m)
@@ -146,8 +148,12 @@ static void assert_zero_page(struct machine *m)
 
 /* ---- ELF ---- */
 
-static const struct elf_spec vmlinux64 = {.is64 = true, .paddr = 0x1000000, .vaddr = 0xffffffff81000000, .entry = 0x1000040,
-                                          .filesz = 0x3000, .memsz = 0x5000};
+static const struct elf_spec vmlinux64 = {.is64 = true,
+                                          .paddr = 0x1000000,
+                                          .vaddr = 0xffffffff81000000,
+                                          .entry = 0x1000040,
+                                          .filesz = 0x3000,
+                                          .memsz = 0x5000};
 
 static void a_64_bit_vmlinux_is_entered_in_long_mode_with_a_zero_page(void **state)
 {
@@ -162,9 +168,9 @@ static void a_64_bit_vmlinux_is_entered_in_long_mode_with_a_zero_page(void **sta
     assert_long64(&m, 0x1000040);
     assert_zero_page(&m);
     assert_int_equal(peek(&m, 0x1000000, 4), 0x04030201);
-    assert_int_equal(peek(&m, 0x1002fff, 1), 0);      /* the 0x3000th byte of the pattern */
-    assert_int_equal(peek(&m, 0x1004ff8, 8), 0);      /* bss */
-    assert_int_equal(peek(&m, 0x1005000, 1), 0xee);   /* behind it */
+    assert_int_equal(peek(&m, 0x1002fff, 1), 0);    /* the 0x3000th byte of the pattern */
+    assert_int_equal(peek(&m, 0x1004ff8, 8), 0);    /* bss */
+    assert_int_equal(peek(&m, 0x1005000, 1), 0xee); /* behind it */
     assert_int_equal(m.info.kernel_base, 0x1000000);
     assert_int_equal(m.info.kernel_end, 0x1005000);
     buf_free(&b);
@@ -208,7 +214,8 @@ static void a_32_bit_vmlinux_is_entered_in_protected_mode_with_a_zero_page(void 
 static void an_elf_with_a_pvh_note_is_entered_with_start_info_and_one_module(void **state)
 {
     static const char one[] = "abcde", two[] = "fgh";
-    const struct boot_file initrd[] = {{.path = "one", .data = one, .len = 5}, {.path = "two", .data = two, .len = 3}};
+    const struct boot_file initrd[] = {{.path = "one", .data = one, .len = 5},
+                                       {.path = "two", .data = two, .len = 3}};
     struct machine m;
     struct buf b;
     struct elf_spec s = vmlinux64;
@@ -268,7 +275,8 @@ static void assert_multiboot(struct machine *m, uint64_t entry)
 static void a_multiboot_elf_gets_its_modules_behind_it_with_their_arguments(void **state)
 {
     static const char one[] = "NR_CPUS=1\n", two[] = "xy";
-    const struct boot_file module[] = {{.path = "env", .data = one, .len = 10}, {.path = "b", .data = two, .len = 2, .args = "p q"}};
+    const struct boot_file module[] = {{.path = "env", .data = one, .len = 10},
+                                       {.path = "b", .data = two, .len = 2, .args = "p q"}};
     (void)state;
     for (int is64 = 0; is64 < 2; is64++) {
         struct machine m;
@@ -276,8 +284,13 @@ static void a_multiboot_elf_gets_its_modules_behind_it_with_their_arguments(void
         machine_up(&m, 64 * MIB);
         m.cfg.initrd = module;
         m.cfg.initrds = 2;
-        image_elf(&b, &(struct elf_spec){.is64 = is64, .paddr = 0x400000, .vaddr = 0x400000, .entry = 0x400010, .filesz = 0x100,
-                                         .memsz = 0x1100, .multiboot = true});
+        image_elf(&b, &(struct elf_spec){.is64 = is64,
+                                         .paddr = 0x400000,
+                                         .vaddr = 0x400000,
+                                         .entry = 0x400010,
+                                         .filesz = 0x100,
+                                         .memsz = 0x1100,
+                                         .multiboot = true});
         load_ok(&m, &b);
         assert_multiboot(&m, 0x400010);
         uint64_t at = m.bsp.gpr[X86_RBX], list = peek(&m, at + 24, 4);
@@ -297,7 +310,11 @@ static void a_multiboot_image_below_1_mib_keeps_its_memory(void **state)
     struct buf b;
     (void)state;
     machine_up(&m, 64 * MIB);
-    image_elf(&b, &(struct elf_spec){.paddr = 0x4000, .vaddr = 0x4000, .entry = 0x4010, .filesz = 0x100, .memsz = 0x8a000,
+    image_elf(&b, &(struct elf_spec){.paddr = 0x4000,
+                                     .vaddr = 0x4000,
+                                     .entry = 0x4010,
+                                     .filesz = 0x100,
+                                     .memsz = 0x8a000,
                                      .multiboot = true});
     load_ok(&m, &b);
     assert_multiboot(&m, 0x4010);
@@ -327,8 +344,14 @@ static void a_flat_multiboot_image_loads_by_the_addresses_in_its_header(void **s
 
 /* ---- bzImage ---- */
 
-static const struct bz_spec modern = {.version = 0x20f, .xloadflags = 0x3f, .code32_start = 0x100000, .init_size = 0x800000,
-                                      .initrd_max = 0x7fffffff, .cmdline_size = 2047, .pref = 0x1000000, .relocatable = true};
+static const struct bz_spec modern = {.version = 0x20f,
+                                      .xloadflags = 0x3f,
+                                      .code32_start = 0x100000,
+                                      .init_size = 0x800000,
+                                      .initrd_max = 0x7fffffff,
+                                      .cmdline_size = 2047,
+                                      .pref = 0x1000000,
+                                      .relocatable = true};
 
 static void a_payload_of_every_packing_is_unpacked_and_entered_directly(void **state)
 {
@@ -469,8 +492,9 @@ static void installed_kernel(const char *path, bool decompress, enum boot_entry 
     m.cfg.entry = entry;
     if (boot_load(&m.cfg, m.mem, &m.bsp, &m.info, &m.e))
         fail_msg("%s", m.e.msg);
-    print_message("%s: %s, %s, %s, entry 0x%llx, 0x%llx-0x%llx\n", path, m.info.version, m.info.packed ? m.info.packed : "not unpacked",
-                  boot_entry_name(m.info.entry), (unsigned long long)m.info.entry_gpa, (unsigned long long)m.info.kernel_base,
+    print_message("%s: %s, %s, %s, entry 0x%llx, 0x%llx-0x%llx\n", path, m.info.version,
+                  m.info.packed ? m.info.packed : "not unpacked", boot_entry_name(m.info.entry),
+                  (unsigned long long)m.info.entry_gpa, (unsigned long long)m.info.kernel_base,
                   (unsigned long long)m.info.kernel_end);
     assert_true(m.info.entry_gpa >= m.info.kernel_base && m.info.entry_gpa < m.info.kernel_end);
     assert_true(m.info.version[0] >= '2' && m.info.version[0] <= '9');

@@ -18,10 +18,20 @@
 
 #define MIB (1ull << 20)
 
-static const struct elf_spec plain = {.is64 = true, .paddr = 0x1000000, .vaddr = 0x1000000, .entry = 0x1000040, .filesz = 0x3000,
+static const struct elf_spec plain = {.is64 = true,
+                                      .paddr = 0x1000000,
+                                      .vaddr = 0x1000000,
+                                      .entry = 0x1000040,
+                                      .filesz = 0x3000,
                                       .memsz = 0x5000};
-static const struct bz_spec modern = {.version = 0x20f, .xloadflags = 1, .code32_start = 0x100000, .init_size = 0x800000,
-                                      .initrd_max = 0x7fffffff, .cmdline_size = 2047, .pref = 0x1000000, .relocatable = true};
+static const struct bz_spec modern = {.version = 0x20f,
+                                      .xloadflags = 1,
+                                      .code32_start = 0x100000,
+                                      .init_size = 0x800000,
+                                      .initrd_max = 0x7fffffff,
+                                      .cmdline_size = 2047,
+                                      .pref = 0x1000000,
+                                      .relocatable = true};
 
 /* Load with `size` bytes of memory; the error must be `code` and contain `words`. */
 static void refused(struct boot_config *cfg, uint64_t size, int code, const char *words)
@@ -33,7 +43,8 @@ static void refused(struct boot_config *cfg, uint64_t size, int code, const char
     const struct boot_range range[] = {{0, 0xa0000, BOOT_RAM}, {MIB, size - MIB, BOOT_RAM}};
     assert_non_null(mem);
     assert_non_null(ram);
-    assert_non_null(mem_add(mem, &(struct mem_region){.name = "ram", .size = size, .kind = MEM_RAM, .ram = ram}, &e));
+    assert_non_null(
+        mem_add(mem, &(struct mem_region){.name = "ram", .size = size, .kind = MEM_RAM, .ram = ram}, &e));
     x86_state_reset(&bsp, true, 0);
     cfg->range = range;
     cfg->ranges = 2;
@@ -111,7 +122,8 @@ static void a_program_of_a_running_system_is_no_kernel(void **state)
     s.paddr = s.vaddr = 0x2000;
     s.entry = 0x2040;
     image_elf(&b, &s);
-    refused_bytes(&b, -ENOEXEC, "not a kernel: an ELF without PVH note or multiboot header that loads at 0x2000");
+    refused_bytes(&b, -ENOEXEC,
+                  "not a kernel: an ELF without PVH note or multiboot header that loads at 0x2000");
     buf_free(&b);
     struct boot_config cfg = {.kernel = {.path = "/proc/self/exe"}};
     refused(&cfg, 64 * MIB, -ENOEXEC, "/proc/self/exe: not a kernel: it is a program");
@@ -234,8 +246,10 @@ static void an_initrd_larger_than_memory_or_absent_is_refused(void **state)
     struct boot_file initrd = {.path = "big.img", .data = big, .len = sizeof big};
     (void)state;
     image_elf(&b, &plain);
-    struct boot_config cfg = {.kernel = {.path = "kernel", .data = b.data, .len = b.len}, .initrd = &initrd, .initrds = 1};
-    refused(&cfg, 64 * MIB, -ENOMEM, "big.img: initrd of 48 MiB does not fit beside the kernel (up to 17 MiB) below 64 MiB");
+    struct boot_config cfg = {
+        .kernel = {.path = "kernel", .data = b.data, .len = b.len}, .initrd = &initrd, .initrds = 1};
+    refused(&cfg, 64 * MIB, -ENOMEM,
+            "big.img: initrd of 48 MiB does not fit beside the kernel (up to 17 MiB) below 64 MiB");
     initrd = (struct boot_file){.path = "/nonexistent/initrd"};
     refused(&cfg, 64 * MIB, -ENOENT, "/nonexistent/initrd: no such file; give the path of the initrd");
     buf_free(&b);
@@ -250,8 +264,10 @@ static void an_entry_that_the_image_lacks_is_refused(void **state)
     static const struct {
         enum boot_entry entry;
         const char *words;
-    } rows[] = {{BOOT_ENTRY_PVH, "no PVH entry note"}, {BOOT_ENTRY_MULTIBOOT, "no multiboot header"},
-                {BOOT_ENTRY_LINUX32, "has no linux32 entry"}, {BOOT_ENTRY_LINUX16, "has no linux16 entry"}};
+    } rows[] = {{BOOT_ENTRY_PVH, "no PVH entry note"},
+                {BOOT_ENTRY_MULTIBOOT, "no multiboot header"},
+                {BOOT_ENTRY_LINUX32, "has no linux32 entry"},
+                {BOOT_ENTRY_LINUX16, "has no linux16 entry"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         cfg.entry = rows[i].entry;
         refused(&cfg, 64 * MIB, -ENOTSUP, rows[i].words);

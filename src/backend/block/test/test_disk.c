@@ -45,7 +45,9 @@ static bool up(struct fixture *f, enum disk_engine engine, bool direct)
 {
     make_file(f->path, sizeof f->path, SIZE);
     f->loop = loop_new(&f->e);
-    f->disk = disk_open(&(struct disk_config){.path = f->path, .engine = engine, .direct = direct, .serial = "S1"}, f->loop, &f->e);
+    f->disk =
+        disk_open(&(struct disk_config){.path = f->path, .engine = engine, .direct = direct, .serial = "S1"},
+                  f->loop, &f->e);
     if (!f->disk)
         print_message("%s\n", f->e.msg);
     return f->disk;
@@ -78,11 +80,21 @@ static void on_done(struct disk_request *r, int result)
         loop_stop(w->loop);
 }
 
-static int run(struct fixture *f, enum disk_op op, uint64_t off, uint64_t len, struct iovec *iov, int n, bool unmap)
+static int run(struct fixture *f, enum disk_op op, uint64_t off, uint64_t len, struct iovec *iov, int n,
+               bool unmap)
 {
     atomic_uint left = 1;
-    struct waiter w = {.r = {.op = op, .offset = off, .length = len, .iov = iov, .iovcnt = n, .unmap = unmap, .done = on_done, .opaque = &w},
-                       .loop = f->loop, .left = &left, .inside = true};
+    struct waiter w = {.r = {.op = op,
+                             .offset = off,
+                             .length = len,
+                             .iov = iov,
+                             .iovcnt = n,
+                             .unmap = unmap,
+                             .done = on_done,
+                             .opaque = &w},
+                       .loop = f->loop,
+                       .left = &left,
+                       .inside = true};
     f->disk->ops->submit(f->disk, &w.r);
     w.inside = false;
     loop_run(f->loop);
@@ -113,7 +125,8 @@ static void round_trips(enum disk_engine engine, bool direct, unsigned skew)
     assert_string_equal(info.serial, "S1");
     srand(engine * 4 + direct * 2 + 1);
     for (int i = 0; i < 200; i++) {
-        uint64_t len = (1 + (uint64_t)rand() % 256) * 512, off = (uint64_t)rand() % ((SIZE - len) / 512) * 512;
+        uint64_t len = (1 + (uint64_t)rand() % 256) * 512,
+                 off = (uint64_t)rand() % ((SIZE - len) / 512) * 512;
         size_t cut = (size_t)rand() % (len / 512) * 512 + skew;
         cut = cut < len ? cut : len;
         struct iovec iov[2] = {{mem, cut}, {mem + cut + 512, len - cut}};
@@ -193,8 +206,15 @@ static void many_at_once(enum disk_engine engine, bool drain)
     for (unsigned i = 0; i < MANY; i++) {
         memset(mem + i * 512, (int)(i * 7), 512);
         iov[i] = (struct iovec){mem + i * 512, 512};
-        w[i] = (struct waiter){.r = {.op = DISK_WRITE, .offset = i * 512, .length = 512, .iov = &iov[i], .iovcnt = 1, .done = on_done,
-                                     .opaque = &w[i]}, .loop = drain ? NULL : f.loop, .left = &left};
+        w[i] = (struct waiter){.r = {.op = DISK_WRITE,
+                                     .offset = i * 512,
+                                     .length = 512,
+                                     .iov = &iov[i],
+                                     .iovcnt = 1,
+                                     .done = on_done,
+                                     .opaque = &w[i]},
+                               .loop = drain ? NULL : f.loop,
+                               .left = &left};
     }
     for (unsigned i = 0; i < SUBMITTERS; i++) {
         m[i] = (struct many){&f, w, iov, i};

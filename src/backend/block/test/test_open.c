@@ -34,7 +34,8 @@ static void make_file(char *path, size_t cap, uint64_t size)
 static struct disk *open_disk(const char *path, bool readonly, struct loop *l, struct err *e)
 {
     e->msg[0] = 0;
-    return disk_open(&(struct disk_config){.path = path, .readonly = readonly, .engine = DISK_ENGINE_THREADS}, l, e);
+    return disk_open(&(struct disk_config){.path = path, .readonly = readonly, .engine = DISK_ENGINE_THREADS},
+                     l, e);
 }
 
 static void refused(const char *path, bool readonly, const char *words)
@@ -107,7 +108,10 @@ static void an_image_of_another_format_is_not_opened_as_writable_raw(void **stat
     static const struct {
         const char *name, *bytes;
         unsigned at, len;
-    } rows[] = {{"qcow2", "QFI\xfb", 0, 4}, {"vmdk", "KDMV", 0, 4}, {"vdi", "\x7f\x10\xda\xbe", 64, 4}, {"vhdx", "vhdxfile", 0, 8}};
+    } rows[] = {{"qcow2", "QFI\xfb", 0, 4},
+                {"vmdk", "KDMV", 0, 4},
+                {"vdi", "\x7f\x10\xda\xbe", 64, 4},
+                {"vhdx", "vhdxfile", 0, 8}};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char path[64], words[64];
@@ -203,7 +207,8 @@ static void qemu_tools_do_not_write_to_a_disk_that_we_have_open(void **state)
     assert_says(command, "Failed to get \"write\" lock");
     snprintf(command, sizeof command, "qemu-img resize -f raw %s 128K 2>&1", path);
     assert_says(command, "Failed to get \"write\" lock");
-    snprintf(command, sizeof command, "qemu-img convert -f raw -O raw %s %s.copy 2>&1; rm -f %s.copy", path, path, path);
+    snprintf(command, sizeof command, "qemu-img convert -f raw -O raw %s %s.copy 2>&1; rm -f %s.copy", path,
+             path, path);
     assert_says(command, "Failed to get shared \"write\" lock");
     d->ops->close(d);
     d = open_disk(path, true, l, &e);
@@ -232,8 +237,8 @@ static void a_disk_that_a_qemu_machine_has_open_is_refused(void **state)
     snprintf(drive, sizeof drive, "file=%s,format=raw,if=none,id=d", path);
     pid_t pid = fork();
     if (!pid) {
-        execlp("qemu-system-x86_64", "qemu-system-x86_64", "-accel", "tcg", "-S", "-display", "none", "-nodefaults", "-drive", drive,
-               "-device", "virtio-blk-pci,drive=d", (char *)NULL);
+        execlp("qemu-system-x86_64", "qemu-system-x86_64", "-accel", "tcg", "-S", "-display", "none",
+               "-nodefaults", "-drive", drive, "-device", "virtio-blk-pci,drive=d", (char *)NULL);
         _exit(127);
     }
     for (int i = 0; i < 200; i++) { /* until it has its locks: at most 20 s */

@@ -1,4 +1,5 @@
-/* File, pty and null; and stdio in a child process whose standard streams are pipes, files or a terminal of ours. */
+/* File, pty and null; and stdio in a child process whose standard streams are pipes, files or a terminal of
+ * ours. */
 #include "backend/chr/chr.h"
 #include "base/err.h"
 #include "host/host.h"
@@ -339,7 +340,8 @@ static void a_stalled_reader_blocks_nobody_and_writable_tells_when_it_moves(void
     for (int i = 0; i < 100 && seen < taken; i++) {
         ssize_t got;
         run_for(l, 2);
-        while (poll(&(struct pollfd){.fd = out[0], .events = POLLIN}, 1, 0) == 1 && (got = read(out[0], block, sizeof block)) > 0)
+        while (poll(&(struct pollfd){.fd = out[0], .events = POLLIN}, 1, 0) == 1 &&
+               (got = read(out[0], block, sizeof block)) > 0)
             seen += (size_t)got;
     }
     assert_int_equal(seen, taken);
@@ -439,7 +441,8 @@ static void ctrl_a_twice_sends_one_and_ctrl_a_with_another_key_passes_both(void 
     expect(t.master, "<\x01>");
     assert_int_equal(write(t.master, "[\x01", 2), 2);
     assert_int_equal(write(t.master, "c]", 2), 2);
-    expect(t.master, "\x01" "c]");
+    expect(t.master, "\x01"
+                     "c]");
     assert_int_equal(write(t.master, "\x01h", 2), 2);
     expect(t.master, "end the virtual machine");
     assert_int_equal(write(t.master, ".", 1), 1);

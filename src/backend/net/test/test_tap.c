@@ -50,17 +50,19 @@ static int namespace_up(void **state)
     return 0;
 }
 
-#define NEEDS_NAMESPACE(state)                                                                                 \
-    do {                                                                                                       \
-        if (!*(state)) {                                                                                       \
-            print_message("no network namespace with a tap can be made here: run as root with /dev/net/tun\n"); \
-            skip();                                                                                            \
-        }                                                                                                      \
+#define NEEDS_NAMESPACE(state)                                                                               \
+    do {                                                                                                     \
+        if (!*(state)) {                                                                                     \
+            print_message(                                                                                   \
+                "no network namespace with a tap can be made here: run as root with /dev/net/tun\n");        \
+            skip();                                                                                          \
+        }                                                                                                    \
     } while (0)
 
 static int packet_socket(const char *name)
 {
-    struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex(name)};
+    struct sockaddr_ll a = {
+        .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex(name)};
     int s = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, htons(ETH_P_ALL));
     assert_int_equal(bind(s, (struct sockaddr *)&a, sizeof a), 0);
     return s;
@@ -92,7 +94,8 @@ static void frames_pass_both_ways_with_a_virtio_header(void **state)
     if (!n)
         fail_msg("%s", e.msg);
     n->ops->caps(n, &caps);
-    assert_true(caps.vnet_hdr && caps.csum && caps.tso4 && caps.guest_csum && caps.guest_tso4 && caps.mrg_rxbuf);
+    assert_true(caps.vnet_hdr && caps.csum && caps.tso4 && caps.guest_csum && caps.guest_tso4 &&
+                caps.mrg_rxbuf);
     assert_int_equal(caps.mtu, 1400);
     wire_attach(&w, n, l, 12);
     assert_int_equal(n->ops->offload(n, &caps), 0);
@@ -199,7 +202,8 @@ static void a_tap_of_another_user_is_refused(void **state)
         struct net *n = net_tap_open("tap0", loop_new(&e), &e);
         printf("%s\n", e.msg);
         fflush(stdout);
-        _exit(n || (!strstr(e.msg, "belongs to another user") && !strstr(e.msg, "ask for read and write permission")));
+        _exit(n || (!strstr(e.msg, "belongs to another user") &&
+                    !strstr(e.msg, "ask for read and write permission")));
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);

@@ -204,7 +204,8 @@ static void a_forwarded_tcp_port_carries_a_conversation(void **state)
     struct fixture f;
     struct packet p;
     uint16_t port = free_port(SOCK_STREAM), ssh = 22;
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
     char text[32];
     (void)state;
     up(&f, &(struct net_user_config){.fwds = 1, .fwd = {{.host_port = port, .guest_port = 22}}});
@@ -244,9 +245,12 @@ static void a_forwarded_udp_port_reaches_the_guest(void **state)
 {
     struct fixture f;
     uint16_t port = free_port(SOCK_DGRAM), dns = 53;
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
     (void)state;
-    up(&f, &(struct net_user_config){.fwds = 1, .fwd = {{.udp = true, .host_addr = "127.0.0.1", .host_port = port, .guest_port = 53}}});
+    up(&f,
+       &(struct net_user_config){
+           .fwds = 1, .fwd = {{.udp = true, .host_addr = "127.0.0.1", .host_port = port, .guest_port = 53}}});
     introduce(&f);
     int s = socket(AF_INET, SOCK_DGRAM, 0);
     assert_int_equal(sendto(s, "query", 5, 0, (struct sockaddr *)&a, sizeof a), 5);

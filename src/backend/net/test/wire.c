@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const uint8_t wire_mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56}, wire_gateway[6] = {0x52, 0x55, 0x0a, 0x00, 0x02, 0x02};
+const uint8_t wire_mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56},
+              wire_gateway[6] = {0x52, 0x55, 0x0a, 0x00, 0x02, 0x02};
 
 uint32_t be16(const uint8_t *p)
 {
@@ -65,7 +66,8 @@ void wire_run(struct wire *w, unsigned ms)
     loop_timer_free(t);
 }
 
-bool wire_wait(struct wire *w, bool (*wanted)(const uint8_t *frame, size_t len, void *arg), void *arg, unsigned ms)
+bool wire_wait(struct wire *w, bool (*wanted)(const uint8_t *frame, size_t len, void *arg), void *arg,
+               unsigned ms)
 {
     w->wanted = wanted;
     w->arg = arg;
@@ -164,7 +166,8 @@ static void checksum(struct packet *p, size_t field, uint8_t proto)
     set16(p->data + field, fold(sum(p->data + 34, p->len - 34, s)));
 }
 
-void packet_udp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport, const void *data, size_t n)
+void packet_udp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport,
+                const void *data, size_t n)
 {
     ipv4(p, src, dst, 17, 8 + n);
     put16(p, sport);
@@ -175,8 +178,8 @@ void packet_udp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, ui
     checksum(p, 40, 17);
 }
 
-void packet_tcp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags,
-                const void *data, size_t n)
+void packet_tcp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport, uint32_t seq,
+                uint32_t ack, uint8_t flags, const void *data, size_t n)
 {
     ipv4(p, src, dst, 6, 20 + n);
     put16(p, sport);

@@ -28,9 +28,11 @@ struct wire {
 
 void wire_attach(struct wire *w, struct net *n, struct loop *l, size_t header);
 /* Run until a wanted frame came (true) or `ms` passed. */
-bool wire_wait(struct wire *w, bool (*wanted)(const uint8_t *frame, size_t len, void *arg), void *arg, unsigned ms);
+bool wire_wait(struct wire *w, bool (*wanted)(const uint8_t *frame, size_t len, void *arg), void *arg,
+               unsigned ms);
 void wire_run(struct wire *w, unsigned ms);
-int wire_send(struct wire *w, const void *frame, size_t len); /* in three pieces, padded with zeroed header bytes */
+int wire_send(struct wire *w, const void *frame,
+              size_t len); /* in three pieces, padded with zeroed header bytes */
 
 extern const uint8_t wire_mac[6], wire_gateway[6];
 
@@ -44,9 +46,10 @@ struct packet {
 #define DNS_IP   0x0a000203u
 
 void packet_arp(struct packet *p, uint16_t op, uint32_t sender, uint32_t target, const uint8_t *target_mac);
-void packet_udp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport, const void *data, size_t n);
-void packet_tcp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags,
+void packet_udp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport,
                 const void *data, size_t n);
+void packet_tcp(struct packet *p, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport, uint32_t seq,
+                uint32_t ack, uint8_t flags, const void *data, size_t n);
 uint32_t be16(const uint8_t *p);
 uint32_t be32(const uint8_t *p);
 
