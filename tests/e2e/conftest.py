@@ -145,7 +145,7 @@ def shell(machine):
     def start(*args, cmdline="", timeout=120):
         m = machine("--kernel", KERNEL, "--initrd", SHELL, "--accel", "soft", "--cmdline", f"{CMDLINE} {cmdline}", *args)
         m.expect("LIEGE-GUEST-READY", timeout)
-        m.expect("liege:~# ", timeout)
+        m.expect(r"liege:\S*# ", timeout)
         return m
 
     return start
