@@ -164,7 +164,12 @@ static int open_accel(struct vm *vm, struct err *e)
 
 static void on_loop_idle(void *opaque)
 {
-    mem_reader_quiesce(((struct vm *)opaque)->reader);
+    mem_reader_offline(((struct vm *)opaque)->reader, true);
+}
+
+static void on_loop_busy(void *opaque)
+{
+    mem_reader_offline(((struct vm *)opaque)->reader, false);
 }
 
 static void on_request(void *opaque, uint32_t events);
@@ -179,6 +184,7 @@ static int make_ground(struct vm *vm, struct err *e)
     if (!vm->reader)
         return -ENOMEM;
     loop_on_idle(vm->loop, on_loop_idle, vm);
+    loop_on_busy(vm->loop, on_loop_busy, vm);
     vm->request_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (vm->request_fd < 0)
         return err_sys(e, errno, "eventfd");

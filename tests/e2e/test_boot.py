@@ -16,7 +16,7 @@ def test_shell_runs_commands_and_poweroff_gives_status_0(shell):
 @pytest.mark.parametrize("cpus", [1, 2, 4])
 def test_every_cpu_comes_up(cpus):
     r = liege("run", "--accel", "soft", "--cpus", cpus, "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
-              CMDLINE + " liege.run=grep_-c_^processor_/proc/cpuinfo", timeout=240)
+              CMDLINE + ' liege.run="grep -c ^processor /proc/cpuinfo"', timeout=240)
     assert r.returncode == 0, r.stdout + r.stderr
     assert re.search(rf"^{cpus}\r?$", r.stdout, re.M), r.stdout
     assert "LIEGE-RUN-STATUS 0" in r.stdout
@@ -25,14 +25,14 @@ def test_every_cpu_comes_up(cpus):
 @pytest.mark.parametrize("memory,low", [("128M", 60), ("1G", 900), ("4G", 3800)])
 def test_all_memory_is_seen(memory, low):
     r = liege("run", "--accel", "soft", "--memory", memory, "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
-              CMDLINE + " liege.run=grep_MemTotal_/proc/meminfo", timeout=240)
+              CMDLINE + ' liege.run="grep MemTotal /proc/meminfo"', timeout=240)
     kib = int(re.search(r"MemTotal:\s+(\d+) kB", r.stdout).group(1))
     assert kib // 1024 >= low, r.stdout
 
 
 def test_reset_with_no_reboot_gives_status_3():
     r = liege("run", "--accel", "soft", "--no-reboot", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
-              CMDLINE + " liege.run=reboot_-f", timeout=240)
+              CMDLINE + ' liege.run="reboot -f"', timeout=240)
     assert r.returncode == 3, r.stdout + r.stderr
 
 
@@ -54,5 +54,5 @@ def test_stats_report_instructions():
 @pytest.mark.parametrize("extra", [["--virtio-mmio"], ["--kernel-decompress"], ["--engine-process"]])
 def test_other_ways_to_boot(extra):
     r = liege("run", "--accel", "soft", *extra, "--net", "user", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
-              CMDLINE + " liege.run=ip_addr_show_eth0", timeout=400)
+              CMDLINE + ' liege.run="ip addr show eth0"', timeout=400)
     assert r.returncode == 0 and "10.0.2.15" in r.stdout, r.stdout + r.stderr

@@ -20,7 +20,7 @@ def gdb(port, *commands, timeout=120):
 def start_kernel():
     """Address of start_kernel without KASLR, from the guest's own kallsyms (entering the ELF directly, nothing is moved)."""
     r = liege("run", "--accel", "soft", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
-              CMDLINE + " nokaslr liege.run=grep_-w_start_kernel_/proc/kallsyms;grep_-w_rest_init_/proc/kallsyms", timeout=300)
+              CMDLINE + ' nokaslr liege.run="grep -w start_kernel /proc/kallsyms; grep -w rest_init /proc/kallsyms"', timeout=300)
     return {name: int(a, 16) for a, name in re.findall(r"^([0-9a-f]{16}) \w (start_kernel|rest_init)", r.stdout, re.M)}
 
 
