@@ -15,6 +15,8 @@
 #include "base/log.h"
 #include "gdb/internal.h"
 #include "host/loop.h"
+#include "x86/regs.h"
+#include "x86/state.h"
 
 /* Tell every vCPU what to watch for. Machine paused. */
 static void apply(struct gdb *g)
@@ -43,6 +45,27 @@ void gdb_go(struct gdb *g)
     vm_resume(g->vm, NULL);
 }
 
+/* An INT3 that is the guest's own, not ours: the guest gets it. */
+static bool foreign_break(struct gdb *g, unsigned cpu, const struct vcpu_exit_info *info)
+{
+    struct x86_state *s;
+    if (!info->software_break)
+        return false;
+    for (unsigned i = 0; i < g->softs; i++)
+        if (g->soft[i].linear == info->rip)
+            return false;
+    s = calloc(1, sizeof *s);
+    bool handed = s && !vcpu_get(vm_vcpu(g->vm, cpu), s, NULL);
+    if (handed) {
+        s->events.exc_injected = 1;
+        s->events.exc_vector = X86_BP;
+        s->events.exc_has_error = 0;
+        handed = !vcpu_set(vm_vcpu(g->vm, cpu), s, NULL);
+    }
+    free(s);
+    return handed;
+}
+
 static void on_stop(void *opaque, unsigned cpu, const struct vcpu_exit_info *info)
 {
     struct gdb *g = opaque;
@@ -51,6 +74,10 @@ static void on_stop(void *opaque, unsigned cpu, const struct vcpu_exit_info *inf
         return;
     }
     if (g->stopped) { /* an interrupt came first: this pause is one more than ours */
+        vm_resume(g->vm, NULL);
+        return;
+    }
+    if (foreign_break(g, cpu, info)) {
         vm_resume(g->vm, NULL);
         return;
     }

@@ -52,6 +52,10 @@ static void inject(struct cpu *c)
             c->cr2 = e.exc_payload;
         if (e.exc_vector == X86_DB)
             cpu_debug_fault(c, e.exc_has_payload ? e.exc_payload & 0xf00f : c->dr6 & 0xf00f);
+        if (e.exc_vector == X86_BP || e.exc_vector == X86_OFV) { /* RIP is at the one-byte INT3 or INTO, as on KVM */
+            c->next_rip = c->rip + 1;
+            cpu_soft_interrupt(c, e.exc_vector, false);
+        }
         if (e.exc_has_error)
             cpu_raise_error(c, e.exc_vector, e.exc_error);
         cpu_raise(c, e.exc_vector);
