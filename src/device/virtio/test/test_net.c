@@ -285,6 +285,23 @@ static void a_frame_is_received_into_merged_buffers_at_once(void **s)
     }
 }
 
+/* The frame's last bytes are the used index itself: what was copied tells how it stood while the last buffer was filled. */
+static void merged_buffers_become_visible_only_all_together(void **s)
+{
+    struct bed *b = open_bed(RIG_PCI, NULL, USUAL);
+    uint8_t frame[1200];
+    (void)s;
+    make_frame(frame, own, sizeof(frame));
+    give_buffers(b, 8, RX_BUF);
+    uint8_t *index = rig_at(&b->r, b->ring[RX].used + 2);
+    struct iovec iov[2] = {{frame, sizeof(frame)}, {index, 2}};
+    assert_true(b->net.client.receive(b->net.client.opaque, iov, 2, sizeof(frame) + 2));
+    const uint8_t *copied = rig_at(&b->r, b->in + 12 + sizeof(frame)); /* in the third buffer */
+    assert_int_equal(copied[0] | copied[1] << 8, 0);
+    assert_int_equal(ring_get16(&b->ring[RX], b->ring[RX].used + 2), 3);
+    close_bed(b);
+}
+
 static void a_frame_without_buffers_waits_for_them(void **s)
 {
     (void)s;
@@ -465,6 +482,7 @@ int main(void)
         cmocka_unit_test(a_reset_during_send_drops_the_completion),
         cmocka_unit_test(a_frame_may_come_back_from_within_send),
         cmocka_unit_test(a_frame_is_received_into_merged_buffers_at_once),
+        cmocka_unit_test(merged_buffers_become_visible_only_all_together),
         cmocka_unit_test(a_frame_without_buffers_waits_for_them),
         cmocka_unit_test(without_merging_a_frame_fits_one_buffer_or_is_lost),
         cmocka_unit_test(frames_that_ask_too_much_of_the_guest_are_dropped),

@@ -171,14 +171,17 @@ static void descriptor_next_to_itself(struct bed *b)
     ring_offer(&b->g, 3);
 }
 
+/* Behind the table lies what would be a fine descriptor: only its index is wrong. */
 static void head_out_of_range(struct bed *b)
 {
-    ring_offer(&b->g, 16);
+    ring_desc(&b->g, b->g.desc, 0x1000, b->in, 8, VIRTQ_DESC_F_WRITE, 0);
+    ring_offer(&b->g, 0x1000);
 }
 
 static void next_out_of_range(struct bed *b)
 {
-    ring_desc(&b->g, b->g.desc, 0, b->out, 8, VIRTQ_DESC_F_NEXT, 0xffff);
+    ring_desc(&b->g, b->g.desc, 0x1000, b->in, 8, VIRTQ_DESC_F_WRITE, 0);
+    ring_desc(&b->g, b->g.desc, 0, b->out, 8, VIRTQ_DESC_F_NEXT, 0x1000);
     ring_offer(&b->g, 0);
 }
 
@@ -290,8 +293,9 @@ static void indirect_loop_in_a_huge_table(struct bed *b)
 
 static void indirect_next_out_of_range(struct bed *b)
 {
-    uint64_t table = rig_alloc(&b->r, 32, 16);
+    uint64_t table = rig_alloc(&b->r, 48, 16);
     ring_desc(&b->g, table, 0, b->out, 8, VIRTQ_DESC_F_NEXT, 2);
+    ring_desc(&b->g, table, 2, b->in, 8, VIRTQ_DESC_F_WRITE, 0);
     indirect_offer(b, table, 32, 0);
 }
 
