@@ -226,7 +226,7 @@ bool exec_fp_setup(struct insn *out, const void *zi_, const void *ops_, enum cpu
     out->imm = required_alignment(zi, out->memsize);
     if (out->imm > 1 && zi->meta.exception_class != ZYDIS_EXCEPTION_CLASS_SSE1 && !vex)
         out->cond |= FP_MM;
-    if (fp_mask_setup(out, zi, ops))
+    if (fp_mask_setup(out, zi, ops) || fp_move_setup(out, zi))
         return true;
     if (hidden_mem)
         return false;

@@ -65,7 +65,7 @@ void exec_x87(struct cpu *c, const struct insn *in)
     bool memory = t->attr & (NATIVE_MEM_READ | NATIVE_MEM_WRITE);
     uint64_t ea = memory ? insn_ea(c, in) : 0;
     if (t->attr & NATIVE_MEM_READ)
-        cpu_load_bytes(c, in->seg, ea, f.mem, t->mem_size, 1);
+        fp_load(c, in->seg, ea, f.mem, t->mem_size);
     load_image(f.fx, &c->fpu);
     f.flags = (c->rflags & X86_ARITH_FLAGS) | 0x202;
     native_call(c->native, t, c, &f);
@@ -73,7 +73,7 @@ void exec_x87(struct cpu *c, const struct insn *in)
         if (store_suppressed(f.fx))
             cpu_probe_write(c, in->seg, ea, t->mem_size);
         else
-            cpu_store_bytes(c, in->seg, ea, f.mem, t->mem_size, 1);
+            fp_store(c, in->seg, ea, f.mem, t->mem_size);
     }
     take_image(&c->fpu, f.fx);
     track_pointers(c, in, memory, ea);

@@ -96,22 +96,18 @@ void native_vector(struct cpu *c, const struct insn *in)
     const struct native_thunk *t = native_thunk(c, in);
     if (!t)
         cpu_ud(c);
-    unsigned align = in->imm ? (unsigned)in->imm : 1;
-    if (in->cond & FP_MM && c->fpu.mxcsr & MXCSR_MM)
-        align = 1;
     if (t->attr & (NATIVE_MEM_READ | NATIVE_MEM_WRITE)) {
         uint64_t ea = insn_ea(c, in);
-        if (align > 1 && cpu_linear(c, in->seg, ea) & (align - 1))
-            cpu_gp(c, 0); /* comes before faults of segment and page */
+        fp_check_alignment(c, in, ea);
         if (t->attr & NATIVE_MEM_READ)
-            cpu_load_bytes(c, in->seg, ea, f.mem, t->mem_size, 1);
+            fp_load(c, in->seg, ea, f.mem, t->mem_size);
         if (t->attr & NATIVE_MEM_WRITE) {
             if (t->attr & (NATIVE_MMX | NATIVE_MXCSR))
                 cpu_probe_write(c, in->seg, ea, t->mem_size);
             if (t->attr & NATIVE_MMX)
                 fpu_enter_mmx(&c->fpu);
             run_thunk(c, in, t, &f);
-            cpu_store_bytes(c, in->seg, ea, f.mem, t->mem_size, 1);
+            fp_store(c, in->seg, ea, f.mem, t->mem_size);
             commit(c, t, &f);
             return;
         }

@@ -72,6 +72,66 @@ static inline void fp_check_pending(struct cpu *c)
         cpu_raise(c, X86_MF);
 }
 
+/* ---- operands of up to 64 bytes: a hit in the soft TLB is a copy ---- */
+
+static inline __attribute__((always_inline)) void fp_copy(void *to, const void *from, unsigned n)
+{
+    switch (n) {
+    case 4:
+        __builtin_memcpy(to, from, 4);
+        break;
+    case 8:
+        __builtin_memcpy(to, from, 8);
+        break;
+    case 16:
+        __builtin_memcpy(to, from, 16);
+        break;
+    case 32:
+        __builtin_memcpy(to, from, 32);
+        break;
+    default:
+        __builtin_memcpy(to, from, n);
+    }
+}
+
+static inline void fp_load(struct cpu *c, unsigned seg, uint64_t off, void *out, unsigned n)
+{
+    if (c->fast_read >> seg & 1) {
+        uint64_t linear = c->fast_base[seg] + off;
+        const struct tlb_entry *t = tlb_hit(c, TLB_READ, linear, n);
+        if (t) {
+            fp_copy(out, (const void *)(uintptr_t)(linear + t->addend), n);
+            return;
+        }
+    }
+    cpu_load_bytes(c, seg, off, out, n, 1);
+}
+
+static inline void fp_store(struct cpu *c, unsigned seg, uint64_t off, const void *in, unsigned n)
+{
+    if (c->fast_write >> seg & 1) {
+        uint64_t linear = c->fast_base[seg] + off;
+        const struct tlb_entry *t = tlb_hit(c, TLB_WRITE, linear, n);
+        if (t) {
+            fp_copy((void *)(uintptr_t)(linear + t->addend), in, n);
+            __asm__ volatile("" ::: "memory"); /* as cpu_store: the note is read after the store */
+            if (*(const volatile uint8_t *)t->note & 1)
+                cpu_code_written(c, t->gpa);
+            return;
+        }
+    }
+    cpu_store_bytes(c, seg, off, in, n, 1);
+}
+
+/* #GP unless a vector operand is aligned as insn->imm asks: comes before faults of segment and page. */
+static inline void fp_check_alignment(struct cpu *c, const struct insn *in, uint64_t off)
+{
+    unsigned align = (unsigned)in->imm;
+    if (align > 1 && cpu_linear(c, in->seg, off) & (align - 1) &&
+        !(in->cond & FP_MM && c->fpu.mxcsr & MXCSR_MM))
+        cpu_gp(c, 0);
+}
+
 /* SDM 3A table 2-1 and 13.1: who may execute now. */
 void fp_check_sse(struct cpu *c, const struct insn *in);
 void fp_check_vex(struct cpu *c, const struct insn *in);
@@ -102,6 +162,8 @@ void native_vector(struct cpu *c, const struct insn *in);
 bool fp_x87_setup(struct insn *out, const void *zi);
 bool fp_mask_setup(struct insn *out, const void *zi, const void *ops);
 bool fp_xsave_setup(struct insn *out, const void *zi);
+
+bool fp_move_setup(struct insn *out, const void *zi);
 
 exec_fn exec_sse, exec_vex, exec_mmx, exec_x87;
 exec_fn exec_emms, exec_vzero, exec_ldmxcsr, exec_stmxcsr;

@@ -21,13 +21,14 @@ static unsigned vector_registers(const struct cpu *c)
     return c->mode == MODE_64 ? 16 : 8;
 }
 
-static bool any(const void *p, size_t n)
+static bool any(const void *p, size_t n) /* n: a multiple of 16 */
 {
-    const uint8_t *b = p;
-    for (size_t i = 0; i < n; i++)
-        if (b[i])
-            return true;
-    return false;
+    uint64_t seen = 0, v[2];
+    for (size_t i = 0; i < n; i += 16) {
+        memcpy(v, (const uint8_t *)p + i, 16);
+        seen |= v[0] | v[1];
+    }
+    return seen != 0;
 }
 
 /* ---- the legacy region ---- */
@@ -186,21 +187,32 @@ struct piece {
     uint16_t at, size;
 };
 
-/* Parts of the area that hold components `which`, MXCSR by itself. */
-static unsigned pieces_of(const struct cpu *c, uint64_t which, bool mxcsr, struct piece *p)
+static unsigned add_piece(struct piece *p, unsigned n, unsigned at, unsigned size)
 {
-    unsigned n = 0;
-    uint16_t half = (uint16_t)(16 * vector_registers(c));
-    if (which & XCR0_X87) {
-        p[n++] = (struct piece){0, FX_MXCSR};
-        p[n++] = (struct piece){FX_ST, ST_SIZE};
+    if (n && p[n - 1].at + p[n - 1].size == at) {
+        p[n - 1].size = (uint16_t)(p[n - 1].size + size);
+        return n;
     }
+    p[n] = (struct piece){(uint16_t)at, (uint16_t)size};
+    return n + 1;
+}
+
+/* Parts of the area that hold components `which`, MXCSR by itself, and the first bytes of the header. */
+static unsigned pieces_of(const struct cpu *c, uint64_t which, bool mxcsr, unsigned header, struct piece *p)
+{
+    unsigned n = 0, half = 16 * vector_registers(c);
+    if (which & XCR0_X87)
+        n = add_piece(p, n, 0, FX_MXCSR);
     if (mxcsr)
-        p[n++] = (struct piece){FX_MXCSR, 8};
+        n = add_piece(p, n, FX_MXCSR, 8);
+    if (which & XCR0_X87)
+        n = add_piece(p, n, FX_ST, ST_SIZE);
     if (which & XCR0_SSE)
-        p[n++] = (struct piece){FX_XMM, half};
+        n = add_piece(p, n, FX_XMM, half);
+    if (header)
+        n = add_piece(p, n, AREA_HEADER, header);
     if (which & XCR0_AVX)
-        p[n++] = (struct piece){AREA_AVX, half};
+        n = add_piece(p, n, AREA_AVX, half);
     return n;
 }
 
@@ -210,8 +222,7 @@ static void store_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64
 {
     uint8_t a[AREA_SIZE];
     struct piece p[6];
-    unsigned n = pieces_of(c, which, mxcsr, p);
-    p[n++] = (struct piece){AREA_HEADER, (uint16_t)header_bytes};
+    unsigned n = pieces_of(c, which, mxcsr, header_bytes, p);
     encode_x87(c, a, in->cond & FP_REX_W);
     encode_mxcsr(c, a);
     encode_halves(c, a + FX_XMM, 0);
@@ -249,7 +260,7 @@ static void load_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64_
                       uint8_t *a)
 {
     struct piece p[6];
-    unsigned n = pieces_of(c, which, mxcsr, p);
+    unsigned n = pieces_of(c, which, mxcsr, 0, p);
     for (unsigned i = 0; i < n; i++)
         cpu_load_bytes(c, in->seg, ea + p[i].at, a + p[i].at, p[i].size, 1);
 }

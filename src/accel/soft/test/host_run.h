@@ -43,6 +43,7 @@ static struct {
     gregset_t saved;
     uint8_t fp[HOST_FRAME];
     uint32_t fp_size;
+    uint8_t stack[1 << 16] __attribute__((aligned(64)));
 } host;
 
 static const int host_reg[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -136,7 +137,7 @@ static void host_signal(int sig, siginfo_t *info, void *context)
 static inline void host_init(void)
 {
     static const int signals[] = {SIGUSR1, SIGTRAP, SIGSEGV, SIGILL, SIGFPE, SIGBUS};
-    stack_t ss = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
+    stack_t ss = {.ss_sp = host.stack, .ss_size = sizeof host.stack};
     struct sigaction sa = {.sa_sigaction = host_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigaltstack(&ss, NULL);
     for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
@@ -153,6 +154,16 @@ static inline void host_run(const struct host_state *in, struct host_state *out,
     host.cs = compat ? HOST_CS32 : HOST_CS64;
     host.phase = 1;
     raise(SIGUSR1);
+}
+
+/* Does this kernel let a 64-bit process run 32-bit code? `code` is an executable page below 4 GiB. */
+static inline bool host_has_compat(uint8_t *code)
+{
+    struct host_state in = {.rip = (uint64_t)(uintptr_t)code, .mxcsr = 0x1f80, .fcw = 0x37f}, out;
+    code[0] = 0x40; /* INC EAX there; a REX prefix in 64-bit code */
+    code[1] = 0x90;
+    host_run(&in, &out, true);
+    return out.trap == 1 && out.gpr[0] == 1;
 }
 
 #endif

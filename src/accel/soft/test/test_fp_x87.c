@@ -6,6 +6,10 @@ static void every_opcode(bool compat, unsigned unmasked, unsigned times)
 {
     struct lab *l = lab_new(compat, unmasked);
     lab_seed_from_environment(l);
+    if (compat && !host_has_compat(l->code)) {
+        lab_free(l);
+        return;
+    }
     for (unsigned opcode = 0xd8; opcode <= 0xdf; opcode++) {
         for (unsigned form = 0; form < 72 * times; form++) {
             uint8_t b[16] = {0};

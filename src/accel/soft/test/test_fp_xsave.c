@@ -158,8 +158,10 @@ static void initial_components_are_marked_so_and_not_stored_by_xsavec(void **sta
     struct lab *l = lab_new(false, 0);
     struct cpu *c = at_area(l, "\x48\x0f\xc7\x23\x48\x0f\xae\x23", 8);
     uint8_t *a = l->h->ram + LAB_RAM_DATA + AT;
-    if (!cpu_has(c, X86_FEATURE(X86_W_D_1_EAX, 1)))
+    if (!cpu_has(c, X86_FEATURE(X86_W_D_1_EAX, 1))) {
+        lab_free(l);
         skip();
+    }
     memset(&c->fpu, 0, sizeof c->fpu);
     c->fpu.fcw = 0x37f;
     c->fpu.mxcsr = 0x1f80;
