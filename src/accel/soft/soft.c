@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "accel/accel.h"
 #include "accel/soft/engine/engine.h"
+#include "accel/soft/slots.h"
 #include "base/check.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -153,18 +154,8 @@ static void on_map_changed(void *opaque, const struct mem_view *was, const struc
 {
     struct soft *s = opaque;
     struct engine_slot slot[ENGINE_MAX_SLOTS];
-    unsigned n = 0;
     (void)was;
-    for (size_t i = 0; i < now->count; i++) {
-        const struct mem_section *m = &now->section[i];
-        const struct ram *r = m->region->ram;
-        if (m->kind != MEM_RAM && m->kind != MEM_ROM && m->kind != MEM_ROMD)
-            continue;
-        CHECK(n < ENGINE_MAX_SLOTS);
-        slot[n++] = (struct engine_slot){.gpa = m->base, .size = m->size, .host = r->host + m->offset,
-                                         .notes = r->notes + m->offset / MEM_PAGE, .gens = r->gens + m->offset / MEM_PAGE,
-                                         .readonly = m->kind != MEM_RAM};
-    }
+    unsigned n = soft_slots(now, slot);
     engine_set_slots(s->engine, slot, n);
 }
 

@@ -2,10 +2,10 @@
  * turns those marks into PAGE_DIRTY and drops the entries, so that the next store marks anew. */
 #include "accel/soft/engine/private.h"
 
+/* With the world stopped: every vCPU comes inside again through cpu_enter, which looks at this before any other store. */
 static void flush_all(struct engine *en)
 {
-    for (uint32_t i = 0; i < en->cpus; i++)
-        cpu_attention(en->cpu[i], ATT_FLUSH);
+    __atomic_fetch_add(&en->flush_version, 1, __ATOMIC_SEQ_CST);
 }
 
 static void sweep(struct engine *en, uint8_t becomes)

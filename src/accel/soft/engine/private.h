@@ -43,7 +43,6 @@ enum attention {
     ATT_INIT = 8,
     ATT_SIPI = 16,
     ATT_STOP = 32,   /* the world is being stopped */
-    ATT_FLUSH = 64,  /* flush the TLB (dirty tracking) */
     ATT_TIMER = 128, /* look at the APIC timer now */
     ATT_HALT = 256,  /* halted or waiting for SIPI; or an event is to be injected */
 };
@@ -87,6 +86,7 @@ struct cpu_private {
     uint64_t phys_reserved; /* physical address bits that this CPU lacks, within 0..51 */
     uint32_t inside;        /* atomic */
     uint32_t slots_seen;    /* en->slots_version this CPU's TLB was filled under */
+    uint32_t flush_seen;
     uint8_t holds_world;    /* stopped the world for a locked access */
     uint8_t watch_armed;    /* data breakpoints exist: their pages stay out of the TLB */
     uint8_t break_armed;    /* instruction breakpoints exist */
@@ -130,6 +130,7 @@ struct engine {
     void *opaque;
     uint32_t stop, stop_lock; /* atomic */
     uint32_t slots_version;   /* atomic */
+    uint32_t flush_version;   /* atomic: whoever comes inside with an older one fills its TLB anew (dirty tracking) */
     uint32_t slot_count;
     uint32_t arb;             /* where the next lowest-priority message starts */
     struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */

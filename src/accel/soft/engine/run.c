@@ -160,10 +160,6 @@ static void service(struct cpu *c)
             cpu_leave(c);
             cpu_enter(c);
         }
-        if (a & ATT_FLUSH) {
-            clear_attention(c, ATT_FLUSH);
-            tlb_reset(c);
-        }
         if (a & ATT_INIT) {
             clear_attention(c, ATT_INIT);
             cpu_init_signal(c);

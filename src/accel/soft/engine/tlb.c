@@ -29,16 +29,37 @@ static uint32_t new_asid(struct cpu *c)
     return p->next_asid++;
 }
 
-static void flush_low(struct cpu *c)
+static uint16_t current_pcid(const struct cpu *c)
 {
-    uint32_t asid = new_asid(c);
+    return c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
+}
 
+static void remember_pcid(struct cpu *c, uint16_t pcid, uint32_t asid)
+{
+    struct cpu_private *p = c->priv;
+    unsigned i;
+
+    for (i = 0; i < PCID_SLOTS; i++)
+        if (p->pcid[i].used && p->pcid[i].pcid == pcid)
+            break;
+    if (i == PCID_SLOTS)
+        i = p->pcid_next++ % PCID_SLOTS;
+    p->pcid[i].used = 1;
+    p->pcid[i].pcid = pcid;
+    p->pcid[i].asid = (uint16_t)asid;
+}
+
+static void use_low(struct cpu *c, uint32_t asid)
+{
     c->asid[0] = asid;
     cpu_update_jump(c);
+}
+
+static void flush_low(struct cpu *c)
+{
+    use_low(c, new_asid(c));
+    remember_pcid(c, current_pcid(c), (uint32_t)c->asid[0]);
     c->priv->large_seen[0] = 0;
-    for (unsigned i = 0; i < PCID_SLOTS; i++)
-        if (c->priv->pcid[i].used && c->priv->pcid[i].pcid == (c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0))
-            c->priv->pcid[i].asid = (uint16_t)asid;
 }
 
 static void flush_high(struct cpu *c)
@@ -74,28 +95,18 @@ void cpu_tlb_flush(struct cpu *c, bool global_too)
 void tlb_new_pcid(struct cpu *c, uint16_t pcid, bool keep)
 {
     struct cpu_private *p = c->priv;
-    unsigned i;
 
     if (p->high_private)
         flush_high(c);
     c->leave_block = 1;
-    for (i = 0; i < PCID_SLOTS; i++)
-        if (p->pcid[i].used && p->pcid[i].pcid == pcid)
-            break;
-    if (i < PCID_SLOTS && keep) {
-        c->asid[0] = p->pcid[i].asid;
-        cpu_update_jump(c);
-        p->large_seen[0] = ~0ull; /* of that address space nothing is remembered */
-        return;
-    }
-    uint32_t asid = new_asid(c);
-    if (i == PCID_SLOTS)
-        i = p->pcid_next++ % PCID_SLOTS;
-    p->pcid[i].used = 1;
-    p->pcid[i].pcid = pcid;
-    p->pcid[i].asid = (uint16_t)asid;
-    c->asid[0] = asid;
-    cpu_update_jump(c);
+    for (unsigned i = 0; keep && i < PCID_SLOTS; i++)
+        if (p->pcid[i].used && p->pcid[i].pcid == pcid) {
+            use_low(c, p->pcid[i].asid);
+            p->large_seen[0] = ~0ull; /* of that address space nothing is remembered */
+            return;
+        }
+    use_low(c, new_asid(c));
+    remember_pcid(c, pcid, (uint32_t)c->asid[0]);
     p->large_seen[0] = 0;
 }
 
@@ -123,7 +134,7 @@ void cpu_tlb_flush_page(struct cpu *c, uint64_t linear)
 
 void cpu_tlb_flush_pcid(struct cpu *c, unsigned type, uint64_t pcid, uint64_t linear)
 {
-    uint64_t now = c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
+    uint64_t now = current_pcid(c);
 
     c->leave_block = 1;
     switch (type) {

@@ -22,6 +22,10 @@ void cpu_enter(struct cpu *c)
         tlb_reset(c);
         block_flush(c);
     }
+    if (unlikely(c->priv->flush_seen != __atomic_load_n(&en->flush_version, __ATOMIC_ACQUIRE))) {
+        c->priv->flush_seen = en->flush_version;
+        tlb_reset(c);
+    }
 }
 
 void world_stop(struct engine *en, struct cpu *self)

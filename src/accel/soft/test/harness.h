@@ -18,6 +18,7 @@
 #include <cmocka.h>
 #include "accel/soft/engine/private.h"
 #include "base/err.h"
+#include "host/host.h"
 
 #ifndef H_MODEL
 #define H_MODEL "default" /* of the vCPUs */
@@ -130,7 +131,7 @@ static void h_wake(void *o, unsigned cpu)
 static void h_barrier(void *o)
 {
     (void)o;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    host_membarrier();
 }
 static void h_quiescent(void *o, unsigned cpu)
 {

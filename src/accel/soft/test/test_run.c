@@ -1,3 +1,5 @@
+#include <errno.h>
+#include <pthread.h>
 #include "harness.h"
 
 GUEST(count_loop, "mov $1000, %ecx\n xor %eax, %eax\n 1: add $3, %eax\n dec %ecx\n jnz 1b\n out %eax, $0xf4\n 2: jmp 2b");
@@ -54,11 +56,285 @@ static void hlt_sleeps_until_the_apic_timer_fires(void **state)
     h_free(h);
 }
 
+
+/* ---- code that changes ---- */
+
+/* The store changes the immediate of the instruction right after it, in the same block. */
+GUEST(patch_next, "movl $0x1234, 1f+1(%rip)\n 1: mov $0, %eax\n out %eax, $0xf4\n 2: jmp 2b");
+
+static void a_store_into_the_running_block_takes_effect_at_once(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    h_code(h, 0x10000, patch_next);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(engine_set(h->en, 0, &s), 0);
+        assert_int_equal(h_run(h), ENGINE_KICKED);
+        assert_int_equal(h->exit_value, 0x1234);
+    }
+    h_free(h);
+}
+
+/* The function at 0x12ffd, mov $imm,%eax; ret, lies across two pages; it is called, patched in its second page, and called again. */
+GUEST(patch_crossing,
+      "mov $0x12ffd, %ebx\n call *%rbx\n mov %eax, %ecx\n movb $0x77, 0x13000\n call *%rbx\n shl $16, %ecx\n or %ecx, %eax\n out %eax, $0xf4\n 2: jmp 2b");
+
+static void an_instruction_across_two_pages_is_watched_in_both(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    h_code(h, 0x10000, patch_crossing);
+    memcpy(h->ram + 0x12ffd, "\xb8\x01\x00\x00\x00\xc3", 6);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 0x00010000 | 0x770001);
+    h_free(h);
+}
+
+/* The same frame at two linear addresses: code runs through one and is written through the other. */
+GUEST(patch_alias,
+      "mov $0x14000, %ebx\n call *%rbx\n mov %eax, %ecx\n mov $0x40014001, %edx\n movl $9, (%rdx)\n call *%rbx\n shl $8, %ecx\n or %ecx, %eax\n"
+      "out %eax, $0xf4\n 2: jmp 2b");
+
+static void code_written_through_an_alias_is_noticed(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    h_put64(h, H_TABLES + 0x1000 + 8, (H_TABLES + 0x2000) | 7); /* the second GiB is the first once more */
+    h_code(h, 0x10000, patch_alias);
+    memcpy(h->ram + 0x14000, "\xb8\x05\x00\x00\x00\xc3", 6);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 0x509);
+    h_free(h);
+}
+
+static void a_device_that_writes_code_makes_it_decode_anew(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    memcpy(h->ram + 0x10000, "\xb8\x05\x00\x00\x00\xe7\xf4\xeb\xfe", 9);
+    engine_set(h->en, 0, &s);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 5);
+    assert_true(h->notes[0x10] & PAGE_CODE);
+    h->ram[0x10001] = 6; /* as ram_written does: the bytes, then the generation of a page with code */
+    h->gens[0x10]++;
+    h_cpu(h)->rip = 0x10000;
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 6);
+    h_free(h);
+}
+
+struct other {
+    struct harness *h;
+    enum engine_exit exit;
+};
+
+static void *run_other(void *arg)
+{
+    struct other *o = arg;
+    struct engine_exit_info info;
+
+    o->exit = engine_run(o->h->en, 1, &info);
+    return NULL;
+}
+
+static void start_other(struct harness *h, struct other *o, pthread_t *t, const struct x86_state *s)
+{
+    assert_int_equal(engine_set(h->en, 1, s), 0);
+    *o = (struct other){.h = h};
+    assert_int_equal(pthread_create(t, NULL, run_other, o), 0);
+}
+
+/* CPU 1 calls a function in a loop and publishes what it returned; CPU 0 changes its constant from 1 to 200, waiting each time until it is seen. */
+GUEST(modified, "1: mov $0x15000, %ebx\n call *%rbx\n mov %eax, 0x600\n xor %eax, %eax\n xor %ecx, %ecx\n cpuid\n jmp 1b");
+GUEST(modifier, "mov $1, %ecx\n 1: mov %ecx, 0x15001\n 2: pause\n cmp %ecx, 0x600\n jne 2b\n inc %ecx\n cmp $200, %ecx\n jbe 1b\n mov 0x600, %eax\n"
+                "out %eax, $0xf4\n 3: jmp 3b");
+
+static void code_modified_by_another_cpu_is_seen_after_a_serializing_instruction(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(2);
+    struct x86_state s = h_long_mode(h, 0x10000, 0), t;
+    struct other o;
+    pthread_t thread;
+
+    h_code(h, 0x10000, modifier);
+    h_code(h, 0x11000, modified);
+    memcpy(h->ram + 0x15000, "\xb8\x00\x00\x00\x00\xc3", 6);
+    t = s;
+    t.rip = 0x11000;
+    t.gpr[X86_RSP] = 0x90000;
+    start_other(h, &o, &thread, &t);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 200);
+    engine_kick(h->en, 1);
+    pthread_join(thread, NULL);
+    h_free(h);
+}
+
+/* Both CPUs add to a counter that lies across two pages whose frames are apart. */
+GUEST(adder, "mov $3000, %ecx\n mov $0x40000ffc, %ebx\n 1: lock addq $1, (%rbx)\n dec %ecx\n jnz 1b\n lock incl 0x600\n 2: pause\n cmpl $2, 0x600\n jne 2b\n"
+             "cmp $0, %edi\n jne 3f\n mov %edi, %eax\n out %eax, $0xf4\n 3: pause\n jmp 3b");
+
+static void a_locked_add_across_frames_is_atomic(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(2);
+    struct x86_state s = h_long_mode(h, 0x10000, 0), t;
+    struct other o;
+    pthread_t thread;
+
+    h_put64(h, H_TABLES + 0x1000 + 8, 0xa007);
+    h_put64(h, 0xa000, 0xb007);
+    h_put64(h, 0xb000, 0x300007);
+    h_put64(h, 0xb008, 0x500007);
+    h_code(h, 0x10000, adder);
+    uint32_t low = 0xfffffff0; /* the carry crosses the boundary, too */
+    memcpy(h->ram + 0x300ffc, &low, 4);
+    s.gpr[X86_RDI] = 0;
+    t = s;
+    t.gpr[X86_RDI] = 1;
+    start_other(h, &o, &thread, &t);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    engine_kick(h->en, 1);
+    pthread_join(thread, NULL);
+    uint32_t a, b;
+    memcpy(&a, h->ram + 0x300ffc, 4);
+    memcpy(&b, h->ram + 0x500000, 4);
+    assert_true(((uint64_t)b << 32 | a) == 0xfffffff0ull + 6000);
+    h_free(h);
+}
+
+/* ---- time, sleep, slots ---- */
+
+static void replacing_the_slots_reaches_a_running_cpu(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(2);
+    struct x86_state s = h_long_mode(h, 0x11000, 0);
+    struct other o;
+    pthread_t thread;
+
+    memcpy(h->ram + 0x11000, "\x8b\x03\x89\x04\x25\x00\x06\x00\x00\xeb\xf5", 11); /* 1: mov (%rbx),%eax; mov %eax,0x600; jmp 1b */
+    s.gpr[X86_RBX] = 0x800000;
+    h->ram[0x800000] = 1;
+    start_other(h, &o, &thread, &s);
+    while (*(volatile uint32_t *)(void *)(h->ram + 0x600) != 1)
+        sched_yield();
+    uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), note = 0;
+    uint32_t gen = 0;
+    page[0] = 2;
+    struct engine_slot slots[] = {
+        {.gpa = 0x800000, .size = 4096, .host = page, .notes = &note, .gens = &gen},
+        {.gpa = 0, .size = 0x800000, .host = h->ram, .notes = h->notes, .gens = h->gens},
+    };
+    engine_set_slots(h->en, slots, 2);
+    while (*(volatile uint32_t *)(void *)(h->ram + 0x600) != 2)
+        sched_yield();
+    engine_kick(h->en, 1);
+    pthread_join(thread, NULL);
+    munmap(page, 4096);
+    h_free(h);
+}
+
+static void the_dirty_log_names_each_page_written(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    memcpy(h->ram + 0x10000, "\x88\x03\xe7\xf4\xeb\xfe", 6); /* mov %al,(%rbx) */
+    s.gpr[X86_RBX] = 0x700123;
+    engine_dirty_log(h->en, true);
+    for (unsigned round = 0; round < 2; round++) {
+        memset(h->notes, 0, H_RAM / 4096);
+        assert_int_equal(engine_set(h->en, 0, &s), 0);
+        assert_int_equal(h_run(h), ENGINE_KICKED);
+        assert_false(h->notes[0x700] & PAGE_DIRTY);
+        engine_dirty_collect(h->en);
+        assert_true(h->notes[0x700] & PAGE_DIRTY);
+        assert_false(h->notes[0x701] & PAGE_DIRTY);
+        engine_dirty_collect(h->en);
+    }
+    engine_dirty_log(h->en, false);
+    h_free(h);
+}
+
+static void state_survives_get_and_set(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 3), t;
+
+    h->time = 123456789;
+    for (unsigned i = 0; i < 16; i++)
+        s.gpr[i] = 0x0101010101010101 * (i + 1);
+    s.rflags = 2 | X86_IF | X86_CF | X86_AC;
+    s.dr[2] = 0x1234;
+    s.cr2 = 0x5678;
+    s.events.shadow = 1;
+    s.events.nmi_masked = 1;
+    s.mp_state = X86_MP_HALTED;
+    s.tsc = 777777;
+    memset(&s.fpu.st, 0x5a, sizeof(s.fpu.st));
+    memset(&s.fpu.ymm[3], 0x33, 32);
+    assert_int_equal(x86_state_msr_set(&s, MSR_LSTAR, 0xffffffff81000000), 0);
+    assert_int_equal(x86_state_msr_set(&s, MSR_TSC_ADJUST, 42), 0);
+    assert_int_equal(x86_state_msr_set(&s, MSR_MTRR_DEF_TYPE, 0xc06), 0);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    engine_get(h->en, 0, &t);
+    assert_memory_equal(&s, &t, offsetof(struct x86_state, events));
+    assert_memory_equal(&s.lapic, &t.lapic, sizeof(s.lapic));
+    assert_true(t.tsc == 777777 && t.events.shadow == 1 && t.events.nmi_masked == 1);
+    assert_true(x86_state_msr(&t, MSR_LSTAR, 0) == 0xffffffff81000000);
+    assert_true(x86_state_msr(&t, MSR_TSC_ADJUST, 0) == 42 && x86_state_msr(&t, MSR_MTRR_DEF_TYPE, 0) == 0xc06);
+    h_free(h);
+}
+
+static void states_that_no_cpu_can_be_in_are_refused(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    s.cr0 &= ~CR0_PE;
+    assert_int_equal(engine_set(h->en, 0, &s), -EINVAL);
+    s = h_long_mode(h, 0x10000, 0);
+    s.cr4 &= ~CR4_PAE;
+    assert_int_equal(engine_set(h->en, 0, &s), -EINVAL);
+    s = h_long_mode(h, 0x10000, 0);
+    s.msr_count = X86_MAX_MSRS + 1;
+    assert_int_equal(engine_set(h->en, 0, &s), -EINVAL);
+    h_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_loop_runs_and_a_port_write_kicks),
         cmocka_unit_test(hlt_sleeps_until_the_apic_timer_fires),
+        cmocka_unit_test(a_store_into_the_running_block_takes_effect_at_once),
+        cmocka_unit_test(an_instruction_across_two_pages_is_watched_in_both),
+        cmocka_unit_test(code_written_through_an_alias_is_noticed),
+        cmocka_unit_test(a_device_that_writes_code_makes_it_decode_anew),
+        cmocka_unit_test(code_modified_by_another_cpu_is_seen_after_a_serializing_instruction),
+        cmocka_unit_test(a_locked_add_across_frames_is_atomic),
+        cmocka_unit_test(replacing_the_slots_reaches_a_running_cpu),
+        cmocka_unit_test(the_dirty_log_names_each_page_written),
+        cmocka_unit_test(state_survives_get_and_set),
+        cmocka_unit_test(states_that_no_cpu_can_be_in_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
