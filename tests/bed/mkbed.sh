@@ -1,6 +1,6 @@
 #!/bin/bash
 # mkbed.sh OUT.cpio FILE...: build the initramfs of the nested bed: busybox, the kernel's KVM modules, FILEs in /files with the shared
-# libraries they need. A FILE may be SOURCE=NAME. Needs busybox-static, cpio and an installed cloud kernel (BED_KERNEL: its version).
+# libraries they need. A FILE may be SOURCE=NAME, or +NAME: a shared library by the name that dlopen() is given. Needs busybox-static, cpio and an installed cloud kernel (BED_KERNEL: its version).
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 out=$(realpath -m "$1")
@@ -29,6 +29,13 @@ copy_libraries() {
     done || true
 }
 for f in "$@"; do
+    if [ "${f#+}" != "$f" ]; then
+        lib=$(/sbin/ldconfig -p | sed -n "s|^\s*${f#+} (.*x86-64.*) => ||p" | head -1)
+        [ -n "$lib" ] || { echo "mkbed: no library ${f#+} here" >&2; exit 1; }
+        [ -e "$root$lib" ] || install -D "$(realpath "$lib")" "$root$lib"
+        copy_libraries "$lib"
+        continue
+    fi
     source=${f%%=*} name=${f#*=}
     [ "$name" = "$f" ] && name=$(basename "$source")
     cp -L "$source" "$root/files/$name"

@@ -1,9 +1,10 @@
 #!/bin/bash
 # run.sh [FILE...] -- SCRIPT: run a shell script in the nested bed, where /dev/kvm is a real kvm_amd under QEMU's emulated SVM.
-# FILEs lie in the script's current folder (and on its PATH), programs with their libraries. Prints the script's output; ends with its
+# FILEs lie in the script's current folder (and on its PATH), programs with their libraries; +NAME: a library that is loaded later. Prints the script's output; ends with its
 # status. SCRIPT is text, or @FILE. 125: the bed itself failed; 77: what it needs is not installed (said on stderr).
 #   BED_MEMORY (768) MiB; BED_TIMEOUT (600) seconds; BED_KERNEL: version of the cloud kernel; BED_VERBOSE=1: the bed's own lines, too;
-#   BED_CPUS (1)
+#   BED_CPUS (1); BED_XSAVE=1: the bed's processor has XSAVE and AVX. Its SVM does not intercept XSETBV, so a guest's CPUID shows wrong sizes
+#   and Linux warns: off unless asked for.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 files=()
@@ -11,7 +12,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     files+=("$1")
     shift
 done
-[ $# -ge 2 ] || { sed -n '2,7s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,8s/^# //p' "$0" >&2; exit 2; }
 script=$2
 
 need() { echo "bed: $1" >&2; exit 77; }
@@ -27,10 +28,13 @@ case $script in @*) cp "${script#@}" "$work/script" ;; *) printf '%s\n' "$script
 BED_KERNEL=$kernel "$here/mkbed.sh" "$work/bed.cpio" "${files[@]}"
 (cd "$work" && echo script | cpio --quiet -o -H newc -R 0:0) >>"$work/bed.cpio"
 
+cpu=max,+svm,+npt,-la57
+[ "${BED_XSAVE:-0}" = 1 ] || cpu=$cpu,-xsave,-avx,-avx2,-f16c,-fma
+
 # Two CPUs would gain nothing under TCG. A fifth level of page tables confuses the emulated nested paging.
 status=0
 : >"$work/log"
-timeout -k 5 "${BED_TIMEOUT:-600}" qemu-system-x86_64 -accel tcg,tb-size=512 -machine q35 -cpu max,+svm,+npt,-la57 \
+timeout -k 5 "${BED_TIMEOUT:-600}" qemu-system-x86_64 -accel tcg,tb-size=512 -machine q35 -cpu "$cpu" \
     -m "${BED_MEMORY:-768}M" -smp "${BED_CPUS:-1}" -display none -nodefaults -no-reboot -serial stdio \
     -kernel "/boot/vmlinuz-$kernel" -initrd "$work/bed.cpio" \
     -append "console=ttyS0 panic=-1 quiet nopti mitigations=off" </dev/null >"$work/log" 2>"$work/err" &

@@ -325,7 +325,9 @@ static void state_moves_between_accelerators(void **state)
     for (int way = 0; way < 2; way++) {
         struct box *a = way ? &kvm : &soft, *b = way ? &soft : &kvm;
 
-        long_mode(&in, accel_cpuid(a->a, 0));
+        const struct x86_cpuid *kvm_has = accel_cpuid(kvm.a, 0), *soft_has = accel_cpuid(soft.a, 0);
+
+        long_mode(&in, x86_cpuid_has(kvm_has, X86_F_XSAVE) ? soft_has : kvm_has);
         in.xcr0 = in.cr4 & CR4_OSXSAVE ? 3 : 1;
         busy_fpu(&in);
         busy_system(&in);

@@ -56,6 +56,7 @@ struct kvm_vcpu {
     struct mem_reader *reader; /* of the vCPU's thread, made at its first run */
     _Atomic pid_t tid;         /* of the thread that runs it; 0 before the first run */
     _Atomic bool in_run;       /* inside KVM_RUN, or about to be */
+    _Atomic bool inside;       /* between entry to vcpu_run and its return */
     _Atomic bool kicked, nmi_wanted;
     bool unfinished;           /* an access whose result KVM has not taken yet */
     bool deferred;             /* quiescing came upon an exit: the next run gives it */
@@ -65,6 +66,7 @@ struct kvm_vcpu {
     struct vcpu_debug debug;
     struct kvm_stats stats;
     _Atomic clockid_t cpu_clock;
+    _Atomic uint64_t cpu_ns; /* the thread's CPU time when it last left vcpu_run */
     struct completer *completer; /* finishes instructions that KVM refuses; made at the first one */
     struct x86_lapic frozen_lapic; /* while time is stopped: the timers as they stood */
     uint64_t frozen_deadline;

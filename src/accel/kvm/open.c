@@ -227,9 +227,11 @@ static void kvm_stats(struct accel *a, struct accel_stats *out)
         out->exits_other += v->stats.other;
         out->interrupts += v->stats.interrupts;
         out->refused += v->stats.refused;
-        /* The thread's CPU time is what its vCPU did not sleep. */
-        if (v->tid && clock_gettime(v->cpu_clock, &t) == 0)
+        /* The thread's CPU time is what its vCPU did not sleep. A thread that has ended leaves its last word. */
+        if (v->inside && clock_gettime(v->cpu_clock, &t) == 0)
             out->run_ns += (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+        else
+            out->run_ns += v->cpu_ns;
     }
 }
 

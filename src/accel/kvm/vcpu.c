@@ -165,6 +165,17 @@ static int enter(struct kvm_vcpu *v)
     return r;
 }
 
+static enum vcpu_exit leave(struct kvm_vcpu *v, enum vcpu_exit x)
+{
+    struct timespec t;
+
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0)
+        v->cpu_ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    atomic_store(&v->in_run, false);
+    atomic_store(&v->inside, false);
+    return x;
+}
+
 enum vcpu_exit kvm_vcpu_run(struct vcpu *vcpu, struct vcpu_exit_info *info, struct err *e)
 {
     struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
@@ -178,17 +189,14 @@ enum vcpu_exit kvm_vcpu_run(struct vcpu *vcpu, struct vcpu_exit_info *info, stru
         *info = v->deferred_info;
         return v->deferred_exit;
     }
+    atomic_store(&v->inside, true);
     for (;;) {
         /* in_run before the flags are read: a poke that comes after the reading sends its signal. */
         atomic_store(&v->in_run, true);
-        if (attend(v)) {
-            atomic_store(&v->in_run, false);
-            return VCPU_KICKED;
-        }
-        if (v->v.index == 0 && kvm_extint_inject(v, e)) {
-            atomic_store(&v->in_run, false);
-            return VCPU_FAILED;
-        }
+        if (attend(v))
+            return leave(v, VCPU_KICKED);
+        if (v->v.index == 0 && kvm_extint_inject(v, e))
+            return leave(v, VCPU_FAILED);
         mem_reader_offline(v->reader, true);
         r = enter(v);
         mem_reader_offline(v->reader, false);
@@ -198,10 +206,10 @@ enum vcpu_exit kvm_vcpu_run(struct vcpu *vcpu, struct vcpu_exit_info *info, stru
         if (r < 0) {
             err_sys(e, r, "kvm: virtual CPU %u does not run%s", v->v.index,
                     r == -EFAULT ? " (memory of the guest cannot be had from the host)" : "");
-            return VCPU_FAILED;
+            return leave(v, VCPU_FAILED);
         }
         if (kvm_exit(v, &x, info, e))
-            return x;
+            return leave(v, x);
     }
 }
 
