@@ -8,8 +8,9 @@
 #include "x86/model.h"
 #include "x86/regs.h"
 
-/* Leaves: SDM 2A CPUID; APM 3 appendix E for 0x80000005 and the AMD meaning of 0x80000008 ECX; 0x4000000x: the kernel's
- * Documentation/virt/kvm/x86/cpuid.rst; 0x40000010: the frequency leaf that several hypervisors share. */
+/* Leaves: SDM 2A CPUID; APM 3 appendix E for 0x80000005 and the AMD meaning of 0x80000008 ECX; 0x4000000x:
+ * the kernel's Documentation/virt/kvm/x86/cpuid.rst; 0x40000010: the frequency leaf that several hypervisors
+ * share. */
 
 enum { PHYS_BITS_MAX = 46, LINEAR_BITS = 48 };
 
@@ -63,7 +64,8 @@ static void put_leaf_1(struct build *b, uint32_t signature)
 }
 
 /* One cache for leaf 4: type 1 data, 2 instruction, 3 unified; 64-byte lines. */
-static void put_cache(struct build *b, uint32_t sub, uint32_t type, uint32_t level, uint32_t kib, uint32_t ways, uint32_t sharing)
+static void put_cache(struct build *b, uint32_t sub, uint32_t type, uint32_t level, uint32_t kib,
+                      uint32_t ways, uint32_t sharing)
 {
     uint32_t cores = (1u << b->core_bits) > 64 ? 64 : 1u << b->core_bits;
     uint32_t sets = kib * 1024 / 64 / ways;
@@ -81,8 +83,8 @@ static void put_topology(struct build *b)
     put_sub(b, 0xb, 2, true, (uint32_t[]){0, 0, 2, id});
 }
 
-/* Leaf 0xd: components and their places in the standard format. AVX lies at 576 everywhere (SDM 1 13.4.3); what is above
- * lies where the host's processor puts it. */
+/* Leaf 0xd: components and their places in the standard format. AVX lies at 576 everywhere (SDM 1 13.4.3);
+ * what is above lies where the host's processor puts it. */
 static void put_xsave(struct build *b)
 {
     uint32_t xcr0 = XCR0_X87 | XCR0_SSE, max = 576;
@@ -110,8 +112,9 @@ static void put_xsave(struct build *b)
             put_sub(b, 0xd, i, true, (uint32_t[]){b->host->xsave[i].size, b->host->xsave[i].offset, 0, 0});
 }
 
-/* Leaf 0x15: TSC = crystal * EBX / EAX with the APIC timer's clock as the crystal, as Linux takes it for both. Linux multiplies
- * crystal kHz by EBX in 32 bits, so EBX stays below 2^32 / 10^6: the best fraction under that bound (continued fraction). */
+/* Leaf 0x15: TSC = crystal * EBX / EAX with the APIC timer's clock as the crystal, as Linux takes it for
+ * both. Linux multiplies crystal kHz by EBX in 32 bits, so EBX stays below 2^32 / 10^6: the best fraction
+ * under that bound (continued fraction). */
 static void put_tsc(struct build *b)
 {
     uint64_t n = b->cfg->tsc_khz, d = X86_APIC_BUS_HZ / 1000;
@@ -144,8 +147,9 @@ static void put_basic(struct build *b, uint32_t signature, const char *vendor)
         put_sub(b, 4, 4, true, (uint32_t[4]){0});
     }
     put(b, 6, 1u << 2, 0, 0, 0); /* the APIC timer never stops */
-    put_sub(b, 7, 0, true, (uint32_t[]){b->f->w[X86_W_7_1_EAX] ? 1 : 0, b->f->w[X86_W_7_EBX], b->f->w[X86_W_7_ECX],
-                                        b->f->w[X86_W_7_EDX]});
+    put_sub(b, 7, 0, true,
+            (uint32_t[]){b->f->w[X86_W_7_1_EAX] ? 1 : 0, b->f->w[X86_W_7_EBX], b->f->w[X86_W_7_ECX],
+                         b->f->w[X86_W_7_EDX]});
     if (b->f->w[X86_W_7_1_EAX])
         put_sub(b, 7, 1, true, (uint32_t[]){b->f->w[X86_W_7_1_EAX], 0, 0, 0});
     put_topology(b);
@@ -170,7 +174,8 @@ static void put_hypervisor(struct build *b)
 
 static void put_extended(struct build *b, const char *vendor, const char *brand)
 {
-    uint32_t phys = b->host->phys_bits && b->host->phys_bits < PHYS_BITS_MAX ? b->host->phys_bits : PHYS_BITS_MAX;
+    uint32_t phys =
+        b->host->phys_bits && b->host->phys_bits < PHYS_BITS_MAX ? b->host->phys_bits : PHYS_BITS_MAX;
     uint32_t edx = b->f->w[X86_W_80000001_EDX], ecx = b->f->w[X86_W_80000001_ECX];
     uint32_t cores = b->cfg->cpus - 1;
     char text[48] = {0};
@@ -189,9 +194,11 @@ static void put_extended(struct build *b, const char *vendor, const char *brand)
         put_text(b, 0x80000002 + i, text + 16 * i);
     if (b->amd)
         put(b, 0x80000005, 0, 0, 32u << 24 | 8 << 16 | 1 << 8 | 64, 32u << 24 | 8 << 16 | 1 << 8 | 64);
-    put(b, 0x80000006, 0, 0, 1024u << 16 | 8 << 12 | (b->amd ? 1 << 8 : 0) | 64, b->amd ? 32u << 18 | 8 << 12 | 1 << 8 | 64 : 0);
+    put(b, 0x80000006, 0, 0, 1024u << 16 | 8 << 12 | (b->amd ? 1 << 8 : 0) | 64,
+        b->amd ? 32u << 18 | 8 << 12 | 1 << 8 | 64 : 0);
     put(b, 0x80000007, 0, 0, 0, b->f->w[X86_W_80000007_EDX]);
-    put(b, 0x80000008, LINEAR_BITS << 8 | phys, b->f->w[X86_W_80000008_EBX], b->amd ? b->core_bits << 12 | cores : 0, 0);
+    put(b, 0x80000008, LINEAR_BITS << 8 | phys, b->f->w[X86_W_80000008_EBX],
+        b->amd ? b->core_bits << 12 | cores : 0, 0);
 }
 
 /* want ∩ allow, and ∩ host for instructions; -ENOTSUP when a required one is not among it. */
@@ -212,7 +219,8 @@ static int resolve(const struct x86_model *m, const struct x86_cpu_config *cfg, 
     return 0;
 }
 
-int x86_cpuid_build_on(struct x86_cpuid *out, const struct x86_cpu_config *cfg, const struct x86_host *host, struct err *e)
+int x86_cpuid_build_on(struct x86_cpuid *out, const struct x86_cpu_config *cfg, const struct x86_host *host,
+                       struct err *e)
 {
     const struct x86_model *m = x86_model_find(cfg->model ? cfg->model : "default");
     struct x86_features f;
@@ -221,7 +229,8 @@ int x86_cpuid_build_on(struct x86_cpuid *out, const struct x86_cpu_config *cfg, 
     int r;
 
     if (!m)
-        return err_set(e, EINVAL, "CPU model %s is not known; there are default, x86-64-v1 to v3 and host", cfg->model);
+        return err_set(e, EINVAL, "CPU model %s is not known; there are default, x86-64-v1 to v3 and host",
+                       cfg->model);
     if (cfg->cpus < 1 || cfg->cpus > 255 || cfg->apic_id >= cfg->cpus)
         return err_set(e, EINVAL, "CPU %u of %u: there may be 1 to 255", cfg->apic_id, cfg->cpus);
     r = resolve(m, cfg, host, &f, e);
@@ -271,14 +280,17 @@ static uint32_t highest(const struct x86_cpuid *c, uint32_t range)
 
 struct x86_cpuid_leaf x86_cpuid_get(const struct x86_cpuid *c, uint32_t leaf, uint32_t subleaf)
 {
-    uint32_t range = leaf >= 0x80000000 ? 0x80000000 : leaf >= 0x40000000 && leaf < 0x50000000 ? 0x40000000 : 0;
+    uint32_t range = leaf >= 0x80000000                        ? 0x80000000
+                     : leaf >= 0x40000000 && leaf < 0x50000000 ? 0x40000000
+                                                               : 0;
     uint32_t asked = leaf, top = highest(c, range);
     const struct x86_cpuid_leaf *l = find(c, 0, 0), *hit;
     bool amd = l && l->ebx == 0x68747541;
     struct x86_cpuid_leaf r = {.leaf = leaf, .subleaf = subleaf};
 
     if (leaf > top || top < range) {
-        /* SDM 2A, CPUID: beyond the highest leaf Intel answers with the data of the highest basic one; AMD with zeros. */
+        /* SDM 2A, CPUID: beyond the highest leaf Intel answers with the data of the highest basic one; AMD
+         * with zeros. */
         if (amd)
             return r;
         leaf = highest(c, 0);

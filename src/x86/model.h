@@ -7,9 +7,10 @@
 
 struct x86_model {
     const char *name, *about;
-    const uint32_t *required; /* list ended by X86_FEATURE_NONE: without any of these the model is refused; NULL: none */
-    const uint32_t *isa;      /* list: user-mode instructions wanted, given where they can be */
-    uint32_t signature;       /* leaf 1 EAX; 0: the host's signature, vendor, brand and all that can be given */
+    const uint32_t
+        *required; /* list ended by X86_FEATURE_NONE: without any of these the model is refused; NULL: none */
+    const uint32_t *isa; /* list: user-mode instructions wanted, given where they can be */
+    uint32_t signature;  /* leaf 1 EAX; 0: the host's signature, vendor, brand and all that can be given */
 };
 
 const struct x86_model *x86_model_find(const char *name);

@@ -6,10 +6,10 @@
 #include "x86/regs.h"
 #include "x86/state.h"
 
-/* Numbers and layouts: SDM volume 4 chapter 2; APM volume 2 appendix A for the AMD ones; the paravirtual range: the kernel's
- * Documentation/virt/kvm/x86/msr.rst. */
+/* Numbers and layouts: SDM volume 4 chapter 2; APM volume 2 appendix A for the AMD ones; the paravirtual
+ * range: the kernel's Documentation/virt/kvm/x86/msr.rst. */
 
-#define ALL (~0ull)
+#define ALL  (~0ull)
 #define NONE X86_FEATURE_NONE
 
 /* Addresses in MTRRs: as wide as the widest physical address that a model advertises. */
@@ -18,14 +18,16 @@
 /* Memory types 0..7 in eight bytes. */
 #define TYPES8 0x0707070707070707ull
 
-#define ROW(first_, count_, name_, reset_, writable_, flags_, feature_)                                                \
-    {.first = (first_), .count = (count_), .name = (name_), .reset = (reset_), .writable = (writable_),                \
-     .flags = (flags_), .feature = (feature_)}
+#define ROW(first_, count_, name_, reset_, writable_, flags_, feature_)                                      \
+    {                                                                                                        \
+        .first = (first_), .count = (count_), .name = (name_), .reset = (reset_), .writable = (writable_),   \
+        .flags = (flags_), .feature = (feature_)                                                             \
+    }
 
 /* One machine-check bank: control, status, address, miscellaneous (SDM 3B 15.3.2). */
-#define BANK(n)                                                                                                        \
-    ROW(MSR_MC0_CTL + 4 * (n), 1, "IA32_MC" #n "_CTL", ALL, ALL, X86_MSR_SAVE, X86_F_MCA),                             \
-    ROW(MSR_MC0_CTL + 4 * (n) + 1, 3, "IA32_MC" #n "_STATUS..MISC", 0, ALL, X86_MSR_SAVE, X86_F_MCA)
+#define BANK(n)                                                                                              \
+    ROW(MSR_MC0_CTL + 4 * (n), 1, "IA32_MC" #n "_CTL", ALL, ALL, X86_MSR_SAVE, X86_F_MCA),                   \
+        ROW(MSR_MC0_CTL + 4 * (n) + 1, 3, "IA32_MC" #n "_STATUS..MISC", 0, ALL, X86_MSR_SAVE, X86_F_MCA)
 
 static const struct x86_msr_info table[] = {
     ROW(MSR_TSC, 1, "IA32_TIME_STAMP_COUNTER", 0, ALL, X86_MSR_FIELD, NONE),
@@ -43,7 +45,8 @@ static const struct x86_msr_info table[] = {
     /* CPUID faulting (bit 31) is off on both accelerators; KVM must be told. */
     ROW(0xce, 1, "MSR_PLATFORM_INFO", 0, 0, X86_MSR_READONLY | X86_MSR_SAVE, NONE),
     ROW(MSR_MTRRCAP, 1, "IA32_MTRRCAP", 0x508, 0, X86_MSR_READONLY, X86_F_MTRR),
-    ROW(MSR_ARCH_CAPABILITIES, 1, "IA32_ARCH_CAPABILITIES", 0, 0, X86_MSR_READONLY | X86_MSR_SAVE, X86_F_ARCH_CAPS),
+    ROW(MSR_ARCH_CAPABILITIES, 1, "IA32_ARCH_CAPABILITIES", 0, 0, X86_MSR_READONLY | X86_MSR_SAVE,
+        X86_F_ARCH_CAPS),
     ROW(0x140, 1, "MSR_MISC_FEATURES_ENABLES", 0, 0, 0, NONE),
     ROW(MSR_SYSENTER_CS, 1, "IA32_SYSENTER_CS", 0, 0xffffffff, X86_MSR_SAVE, X86_F_SEP),
     ROW(MSR_SYSENTER_ESP, 2, "IA32_SYSENTER_ESP..EIP", 0, ALL, X86_MSR_SAVE | X86_MSR_CANONICAL, X86_F_SEP),
@@ -54,7 +57,8 @@ static const struct x86_msr_info table[] = {
     /* Fast strings on (Linux drops REP_GOOD and ERMS without it); BTS and PEBS unavailable. */
     ROW(MSR_MISC_ENABLE, 1, "IA32_MISC_ENABLE", 0x1801, 0x450009, X86_MSR_SAVE, NONE),
     ROW(MSR_DEBUGCTL, 1, "IA32_DEBUGCTL", 0, 3, X86_MSR_SAVE, NONE),
-    ROW(MSR_MTRR_PHYSBASE0, 16, "IA32_MTRR_PHYSBASE0..PHYSMASK7", 0, MTRR_ADDR | 0xfff, X86_MSR_SAVE, X86_F_MTRR),
+    ROW(MSR_MTRR_PHYSBASE0, 16, "IA32_MTRR_PHYSBASE0..PHYSMASK7", 0, MTRR_ADDR | 0xfff, X86_MSR_SAVE,
+        X86_F_MTRR),
     ROW(MSR_MTRR_FIX64K, 1, "IA32_MTRR_FIX64K_00000", 0, TYPES8, X86_MSR_SAVE, X86_F_MTRR),
     ROW(MSR_MTRR_FIX16K_80, 2, "IA32_MTRR_FIX16K_80000..A0000", 0, TYPES8, X86_MSR_SAVE, X86_F_MTRR),
     ROW(MSR_MTRR_FIX4K_C0, 8, "IA32_MTRR_FIX4K_C0000..F8000", 0, TYPES8, X86_MSR_SAVE, X86_F_MTRR),
@@ -65,7 +69,8 @@ static const struct x86_msr_info table[] = {
     BANK(2),
     BANK(3),
     ROW(MSR_TSC_DEADLINE, 1, "IA32_TSC_DEADLINE", 0, ALL, X86_MSR_SAVE, X86_F_TSC_DEADLINE),
-    ROW(MSR_X2APIC_FIRST, MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1, "x2APIC", 0, 0xffffffffffull, X86_MSR_FIELD, X86_F_X2APIC),
+    ROW(MSR_X2APIC_FIRST, MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1, "x2APIC", 0, 0xffffffffffull, X86_MSR_FIELD,
+        X86_F_X2APIC),
     ROW(MSR_XSS, 1, "IA32_XSS", 0, 0, X86_MSR_FIELD, X86_F_XSAVES),
     ROW(MSR_KVM_WALL_CLOCK, 2, "KVM_WALL_CLOCK_NEW..SYSTEM_TIME_NEW", 0, ALL, X86_MSR_SAVE, X86_F_KVM_CLOCK),
     ROW(MSR_KVM_STEAL_TIME, 1, "KVM_STEAL_TIME", 0, ~0x3eull, X86_MSR_SAVE, X86_F_KVM_STEAL_TIME),

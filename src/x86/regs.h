@@ -1,26 +1,27 @@
 /*
- * regs: bits of architectural registers and MSR numbers, as the SDM (volumes 3A chapter 2, 4 appendix) spells them.
+ * regs: bits of architectural registers and MSR numbers, as the SDM (volumes 3A chapter 2, 4 appendix) spells
+ * them.
  */
 #ifndef X86_REGS_H
 #define X86_REGS_H
 
-#define X86_CF   0x1u
-#define X86_PF   0x4u
-#define X86_AF   0x10u
-#define X86_ZF   0x40u
-#define X86_SF   0x80u
-#define X86_TF   0x100u
-#define X86_IF   0x200u
-#define X86_DF   0x400u
-#define X86_OF   0x800u
-#define X86_IOPL 0x3000u
-#define X86_NT   0x4000u
-#define X86_RF   0x10000u
-#define X86_VM   0x20000u
-#define X86_AC   0x40000u
-#define X86_VIF  0x80000u
-#define X86_VIP  0x100000u
-#define X86_ID   0x200000u
+#define X86_CF          0x1u
+#define X86_PF          0x4u
+#define X86_AF          0x10u
+#define X86_ZF          0x40u
+#define X86_SF          0x80u
+#define X86_TF          0x100u
+#define X86_IF          0x200u
+#define X86_DF          0x400u
+#define X86_OF          0x800u
+#define X86_IOPL        0x3000u
+#define X86_NT          0x4000u
+#define X86_RF          0x10000u
+#define X86_VM          0x20000u
+#define X86_AC          0x40000u
+#define X86_VIF         0x80000u
+#define X86_VIP         0x100000u
+#define X86_ID          0x200000u
 #define X86_ARITH_FLAGS (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF | X86_OF)
 
 #define CR0_PE 0x1ul
@@ -62,8 +63,24 @@
 
 /* Exceptions (SDM 3A table 6-1). */
 enum x86_vector {
-    X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OFV = 4, X86_BR = 5, X86_UD = 6, X86_NM = 7, X86_DF_VEC = 8,
-    X86_TS = 10, X86_NP = 11, X86_SS_VEC = 12, X86_GP = 13, X86_PF_VEC = 14, X86_MF = 16, X86_AC_VEC = 17, X86_MC = 18, X86_XM = 19,
+    X86_DE = 0,
+    X86_DB = 1,
+    X86_NMI = 2,
+    X86_BP = 3,
+    X86_OFV = 4,
+    X86_BR = 5,
+    X86_UD = 6,
+    X86_NM = 7,
+    X86_DF_VEC = 8,
+    X86_TS = 10,
+    X86_NP = 11,
+    X86_SS_VEC = 12,
+    X86_GP = 13,
+    X86_PF_VEC = 14,
+    X86_MF = 16,
+    X86_AC_VEC = 17,
+    X86_MC = 18,
+    X86_XM = 19,
 };
 
 /* Page-fault error code bits. */
@@ -73,45 +90,45 @@ enum x86_vector {
 #define PF_RSV 0x8u
 #define PF_I   0x10u
 
-#define MSR_TSC              0x10u
-#define MSR_PLATFORM_ID      0x17u
-#define MSR_APIC_BASE        0x1bu
-#define MSR_FEATURE_CONTROL  0x3au
-#define MSR_TSC_ADJUST       0x3bu
-#define MSR_SPEC_CTRL        0x48u
-#define MSR_PRED_CMD         0x49u
-#define MSR_BIOS_SIGN_ID     0x8bu
-#define MSR_MTRRCAP          0xfeu
-#define MSR_ARCH_CAPABILITIES 0x10au
-#define MSR_SYSENTER_CS      0x174u
-#define MSR_SYSENTER_ESP     0x175u
-#define MSR_SYSENTER_EIP     0x176u
-#define MSR_MCG_CAP          0x179u
-#define MSR_MCG_STATUS       0x17au
-#define MSR_MCG_CTL          0x17bu
-#define MSR_MISC_ENABLE      0x1a0u
-#define MSR_DEBUGCTL         0x1d9u
-#define MSR_MTRR_PHYSBASE0   0x200u
-#define MSR_MTRR_FIX64K      0x250u
-#define MSR_MTRR_FIX16K_80   0x258u
-#define MSR_MTRR_FIX16K_A0   0x259u
-#define MSR_MTRR_FIX4K_C0    0x268u
-#define MSR_PAT              0x277u
-#define MSR_MTRR_DEF_TYPE    0x2ffu
-#define MSR_MC0_CTL          0x400u
-#define MSR_TSC_DEADLINE     0x6e0u
-#define MSR_X2APIC_FIRST     0x800u
-#define MSR_X2APIC_LAST      0x83fu
-#define MSR_XSS              0xda0u
-#define MSR_EFER             0xc0000080u
-#define MSR_STAR             0xc0000081u
-#define MSR_LSTAR            0xc0000082u
-#define MSR_CSTAR            0xc0000083u
-#define MSR_SYSCALL_MASK     0xc0000084u
-#define MSR_FS_BASE          0xc0000100u
-#define MSR_GS_BASE          0xc0000101u
-#define MSR_KERNEL_GS_BASE   0xc0000102u
-#define MSR_TSC_AUX          0xc0000103u
+#define MSR_TSC                 0x10u
+#define MSR_PLATFORM_ID         0x17u
+#define MSR_APIC_BASE           0x1bu
+#define MSR_FEATURE_CONTROL     0x3au
+#define MSR_TSC_ADJUST          0x3bu
+#define MSR_SPEC_CTRL           0x48u
+#define MSR_PRED_CMD            0x49u
+#define MSR_BIOS_SIGN_ID        0x8bu
+#define MSR_MTRRCAP             0xfeu
+#define MSR_ARCH_CAPABILITIES   0x10au
+#define MSR_SYSENTER_CS         0x174u
+#define MSR_SYSENTER_ESP        0x175u
+#define MSR_SYSENTER_EIP        0x176u
+#define MSR_MCG_CAP             0x179u
+#define MSR_MCG_STATUS          0x17au
+#define MSR_MCG_CTL             0x17bu
+#define MSR_MISC_ENABLE         0x1a0u
+#define MSR_DEBUGCTL            0x1d9u
+#define MSR_MTRR_PHYSBASE0      0x200u
+#define MSR_MTRR_FIX64K         0x250u
+#define MSR_MTRR_FIX16K_80      0x258u
+#define MSR_MTRR_FIX16K_A0      0x259u
+#define MSR_MTRR_FIX4K_C0       0x268u
+#define MSR_PAT                 0x277u
+#define MSR_MTRR_DEF_TYPE       0x2ffu
+#define MSR_MC0_CTL             0x400u
+#define MSR_TSC_DEADLINE        0x6e0u
+#define MSR_X2APIC_FIRST        0x800u
+#define MSR_X2APIC_LAST         0x83fu
+#define MSR_XSS                 0xda0u
+#define MSR_EFER                0xc0000080u
+#define MSR_STAR                0xc0000081u
+#define MSR_LSTAR               0xc0000082u
+#define MSR_CSTAR               0xc0000083u
+#define MSR_SYSCALL_MASK        0xc0000084u
+#define MSR_FS_BASE             0xc0000100u
+#define MSR_GS_BASE             0xc0000101u
+#define MSR_KERNEL_GS_BASE      0xc0000102u
+#define MSR_TSC_AUX             0xc0000103u
 #define MSR_KVM_WALL_CLOCK_OLD  0x11u
 #define MSR_KVM_SYSTEM_TIME_OLD 0x12u
 #define MSR_KVM_WALL_CLOCK      0x4b564d00u

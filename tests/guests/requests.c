@@ -29,7 +29,8 @@ static void start_debug(struct machine *m, struct cpu_thread *t, uint32_t what)
     else if (what == REQ_SOFT_BREAK)
         d.software_breaks = true;
     else
-        d.hw[1] = (typeof(d.hw[1])){.addr = m->arg, .len = what == REQ_WATCH ? 4 : 1, .type = what == REQ_WATCH ? 1 : 0, .on = true};
+        d.hw[1] = (typeof(d.hw[1])){
+            .addr = m->arg, .len = what == REQ_WATCH ? 4 : 1, .type = what == REQ_WATCH ? 1 : 0, .on = true};
     set_debug(m, t, &d);
     m->stepping = what == REQ_STEP;
     m->breaking = what == REQ_BREAK;
@@ -46,7 +47,8 @@ void machine_debug(struct machine *m, struct cpu_thread *t, const struct vcpu_ex
         return;
     }
     if (s.rip != info->rip && !info->software_break)
-        machine_fail(m, "stop says rip %#llx, registers %#llx", (unsigned long long)info->rip, (unsigned long long)s.rip);
+        machine_fail(m, "stop says rip %#llx, registers %#llx", (unsigned long long)info->rip,
+                     (unsigned long long)s.rip);
     if (m->stepping) {
         if (info->rip >= m->step_first && info->rip <= m->step_last)
             m->stops++;
@@ -158,8 +160,8 @@ static void time_stop(struct machine *m)
     accel_time_stopped(m->a, false);
 }
 
-/* Entries {leaf, subleaf, eax, ebx, ecx, edx} as the guest saw them, against what the accelerator says. Dynamic bits are left out:
- * OSXSAVE, APIC enabled, sizes by XCR0. */
+/* Entries {leaf, subleaf, eax, ebx, ecx, edx} as the guest saw them, against what the accelerator says.
+ * Dynamic bits are left out: OSXSAVE, APIC enabled, sizes by XCR0. */
 static void cpuid(struct machine *m, struct cpu_thread *t)
 {
     uint32_t n = m->arg2 > 256 ? 256 : m->arg2, at = m->arg, wrong = 0, entry[6];
@@ -175,8 +177,8 @@ static void cpuid(struct machine *m, struct cpu_thread *t)
         if (entry[0] == 0xd && entry[1] <= 1)
             l.ebx = entry[3] = 0;
         if (l.eax != entry[2] || l.ebx != entry[3] || l.ecx != entry[4] || l.edx != entry[5]) {
-            machine_fail(m, "CPUID %#x.%u: guest sees %#x %#x %#x %#x, not %#x %#x %#x %#x", entry[0], entry[1], entry[2], entry[3],
-                         entry[4], entry[5], l.eax, l.ebx, l.ecx, l.edx);
+            machine_fail(m, "CPUID %#x.%u: guest sees %#x %#x %#x %#x, not %#x %#x %#x %#x", entry[0],
+                         entry[1], entry[2], entry[3], entry[4], entry[5], l.eax, l.ebx, l.ecx, l.edx);
             wrong++;
         }
     }
@@ -188,7 +190,8 @@ static void flip(struct machine *m)
 {
     struct err e = {""};
     struct ram *r = ram_new("flip", MEM_PAGE, RAM_ANONYMOUS, &e);
-    struct mem_region region = {.name = "flip", .base = m->arg, .size = MEM_PAGE, .priority = 1, .kind = MEM_RAM, .ram = r};
+    struct mem_region region = {
+        .name = "flip", .base = m->arg, .size = MEM_PAGE, .priority = 1, .kind = MEM_RAM, .ram = r};
 
     if (r)
         memset(r->host, 0x77, MEM_PAGE);

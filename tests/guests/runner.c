@@ -227,10 +227,28 @@ static int build_memory(struct machine *m, struct err *e)
     struct mem_region all[] = {
         {.name = "ram", .base = 0, .size = RAM_SIZE, .kind = MEM_RAM, .ram = m->ram},
         {.name = "rom", .base = ROM_AT, .size = MEM_PAGE, .kind = MEM_ROM, .ram = rom},
-        {.name = "flash", .base = FLASH_AT, .size = MEM_PAGE, .kind = MEM_ROMD, .ram = m->flash, .ops = &flash_ops, .opaque = m,
+        {.name = "flash",
+         .base = FLASH_AT,
+         .size = MEM_PAGE,
+         .kind = MEM_ROMD,
+         .ram = m->flash,
+         .ops = &flash_ops,
+         .opaque = m,
          .lock = &m->lock},
-        {.name = "regs", .base = REGS_AT, .size = MEM_PAGE, .kind = MEM_MMIO, .ops = &regs_ops, .opaque = m, .lock = &m->lock},
-        {.name = "bell", .base = BELL_AT, .size = MEM_PAGE, .kind = MEM_MMIO, .ops = &bell_ops, .opaque = m, .lock = &m->lock},
+        {.name = "regs",
+         .base = REGS_AT,
+         .size = MEM_PAGE,
+         .kind = MEM_MMIO,
+         .ops = &regs_ops,
+         .opaque = m,
+         .lock = &m->lock},
+        {.name = "bell",
+         .base = BELL_AT,
+         .size = MEM_PAGE,
+         .kind = MEM_MMIO,
+         .ops = &bell_ops,
+         .opaque = m,
+         .lock = &m->lock},
     };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         struct mem_region *r = mem_add(m->mem, &all[i], e);
@@ -245,7 +263,11 @@ static int build_memory(struct machine *m, struct err *e)
 
 static struct accel *open_accel(struct machine *m, bool kvm, struct err *e)
 {
-    struct accel_config c = {.mem = m->mem, .bus = m->bus, .clock = m->clock, .cpus = m->cpus, .cpu_model = "default",
+    struct accel_config c = {.mem = m->mem,
+                             .bus = m->bus,
+                             .clock = m->clock,
+                             .cpus = m->cpus,
+                             .cpu_model = "default",
                              .cb = {.ack_extint = ack_extint, .eoi = on_eoi, .opaque = m}};
     struct accel *a = kvm ? accel_kvm_open(&c, e) : accel_soft_open(&c, e);
 
@@ -348,8 +370,9 @@ static void run(struct machine *m)
         for (unsigned i = 0; i < m->cpus; i++) {
             pthread_join(m->cpu[i].thread, NULL);
             if (vcpu_quiesce(m->cpu[i].v, &e) == 0 && vcpu_get(m->cpu[i].v, &s, &e) == 0)
-                fprintf(stderr, "  CPU %u: rip %#llx cs %#x rflags %#llx cr0 %#llx cr2 %#llx mp %u\n", i, (unsigned long long)s.rip,
-                        s.seg[X86_CS].sel, (unsigned long long)s.rflags, (unsigned long long)s.cr0, (unsigned long long)s.cr2, s.mp_state);
+                fprintf(stderr, "  CPU %u: rip %#llx cs %#x rflags %#llx cr0 %#llx cr2 %#llx mp %u\n", i,
+                        (unsigned long long)s.rip, s.seg[X86_CS].sel, (unsigned long long)s.rflags,
+                        (unsigned long long)s.cr0, (unsigned long long)s.cr2, s.mp_state);
         }
         return;
     }
@@ -421,8 +444,11 @@ static enum outcome guest(const char *path, bool kvm, bool slow)
     if (run_guest(m, path, kvm, &e))
         machine_fail(m, "%s", e.msg);
     o = m->why[0] ? FAILED : m->skipped ? SKIPPED : PASSED;
-    printf("%s %s (%s, %u ms)%s%s\n", o == PASSED ? "ok" : o == FAILED ? "FAIL" : "skipped", name, kvm ? "kvm" : "soft",
-           (unsigned)((host_now_ns() - start) / 1000000), o == PASSED ? "" : ": ",
+    printf("%s %s (%s, %u ms)%s%s\n",
+           o == PASSED   ? "ok"
+           : o == FAILED ? "FAIL"
+                         : "skipped",
+           name, kvm ? "kvm" : "soft", (unsigned)((host_now_ns() - start) / 1000000), o == PASSED ? "" : ": ",
            o == SKIPPED ? "leans on what a KVM that emulates kernel code gets wrong" : m->why);
     if (m->text_len)
         printf("%.*s\n", (int)m->text_len, m->text);

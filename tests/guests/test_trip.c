@@ -87,7 +87,8 @@ static void long_mode(struct x86_state *s, const struct x86_cpuid *c)
     s->cr0 = CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE;
     s->cr2 = 0x7ffdeadb000;
     s->cr3 = 0x12000;
-    s->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | (x86_cpuid_has(c, X86_F_XSAVE) ? CR4_OSXSAVE : 0);
+    s->cr4 =
+        CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | (x86_cpuid_has(c, X86_F_XSAVE) ? CR4_OSXSAVE : 0);
     s->cr8 = 3;
     s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     s->xcr0 = x86_cpuid_has(c, X86_F_AVX) ? 7 : 1;
@@ -100,7 +101,12 @@ static void long_mode(struct x86_state *s, const struct x86_cpuid *c)
 
 static void busy_fpu(struct x86_state *s)
 {
-    s->fpu = (struct x86_fpu){.fcw = 0x37f, .fsw = 0x3800, .ftw = 0x80, .fop = 0x123, .fip = 0xffffffff81234567ull, .fdp = 0x7fff00001234,
+    s->fpu = (struct x86_fpu){.fcw = 0x37f,
+                              .fsw = 0x3800,
+                              .ftw = 0x80,
+                              .fop = 0x123,
+                              .fip = 0xffffffff81234567ull,
+                              .fdp = 0x7fff00001234,
                               .mxcsr = 0x1fa0};
     for (unsigned i = 0; i < 10; i++)
         s->fpu.st[0][i] = (uint8_t)(0x40 + i);
@@ -124,9 +130,9 @@ static void busy_system(struct x86_state *s)
     s->lapic.regs[X86_LAPIC_LVT_LINT0] = 0x700;
     s->lapic.regs[X86_LAPIC_LVT_TIMER] = 0x100ec;
     s->lapic.regs[X86_LAPIC_LDR] = 0x01000000;
-    s->lapic.regs[X86_LAPIC_IRR + 1] = 0x80;  /* vector 0x27 waits */
-    s->lapic.regs[X86_LAPIC_ISR + 2] = 0x10;  /* 0x44 is in service */
-    s->lapic.regs[X86_LAPIC_TMR + 2] = 0x10;  /* and level-triggered */
+    s->lapic.regs[X86_LAPIC_IRR + 1] = 0x80; /* vector 0x27 waits */
+    s->lapic.regs[X86_LAPIC_ISR + 2] = 0x10; /* 0x44 is in service */
+    s->lapic.regs[X86_LAPIC_TMR + 2] = 0x10; /* and level-triggered */
     s->lapic.regs[X86_LAPIC_TIMER_DIVIDE] = 0xb;
     s->events = (struct x86_events){.nmi_masked = 1, .shadow = 1};
 }
@@ -263,7 +269,8 @@ static void a_new_vcpu_of_soft_is_at_reset(void **state)
     reset_is_the_same(false);
 }
 
-/* Pending exceptions with payload, injected interrupts, HLT, the waiting for a SIPI: one after the other, through both. */
+/* Pending exceptions with payload, injected interrupts, HLT, the waiting for a SIPI: one after the other,
+ * through both. */
 static void events_survive(struct box *b)
 {
     static const struct x86_events events[] = {
@@ -348,9 +355,12 @@ static void state_moves_between_accelerators(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kvm_gives_back_the_state_it_was_given),  cmocka_unit_test(soft_gives_back_the_state_it_was_given),
-        cmocka_unit_test(a_new_vcpu_of_kvm_is_at_reset),          cmocka_unit_test(a_new_vcpu_of_soft_is_at_reset),
-        cmocka_unit_test(events_survive_on_kvm),                  cmocka_unit_test(events_survive_on_soft),
+        cmocka_unit_test(kvm_gives_back_the_state_it_was_given),
+        cmocka_unit_test(soft_gives_back_the_state_it_was_given),
+        cmocka_unit_test(a_new_vcpu_of_kvm_is_at_reset),
+        cmocka_unit_test(a_new_vcpu_of_soft_is_at_reset),
+        cmocka_unit_test(events_survive_on_kvm),
+        cmocka_unit_test(events_survive_on_soft),
         cmocka_unit_test(state_moves_between_accelerators),
     };
 

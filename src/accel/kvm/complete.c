@@ -10,9 +10,9 @@
 #include "host/host.h"
 #include "x86/regs.h"
 
-/* The software engine's interpreter executes what KVM would not: the vCPU's state goes in, one instruction is done on the same guest memory,
- * the state comes back. The local APIC stays KVM's; for the interpreter it is switched off, so that an access to its page comes out
- * here and is noticed. */
+/* The software engine's interpreter executes what KVM would not: the vCPU's state goes in, one instruction is
+ * done on the same guest memory, the state comes back. The local APIC stays KVM's; for the interpreter it is
+ * switched off, so that an access to its page comes out here and is noticed. */
 
 struct completer {
     struct kvm_vcpu *v;
@@ -158,8 +158,12 @@ static void give_slots(struct completer *c)
 
         if (s->ram_offset % MEM_PAGE)
             continue;
-        slots[n++] = (struct engine_slot){.gpa = s->gpa, .size = s->size, .host = s->host, .notes = s->ram->notes + page,
-                                          .gens = s->ram->gens + page, .readonly = s->readonly};
+        slots[n++] = (struct engine_slot){.gpa = s->gpa,
+                                          .size = s->size,
+                                          .host = s->host,
+                                          .notes = s->ram->notes + page,
+                                          .gens = s->ram->gens + page,
+                                          .readonly = s->readonly};
     }
     lock_drop(&k->slots_lock);
     engine_set_slots(c->engine, slots, n);
@@ -204,9 +208,16 @@ int kvm_complete(struct kvm_vcpu *v, struct err *e)
     give_slots(c);
     after = before;
     after.apic_base &= ~(uint64_t)(APIC_BASE_ENABLE | APIC_BASE_X2APIC);
-    c->apic_page = (before.apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE ? before.apic_base & ~0xfffull : 1;
+    c->apic_page = (before.apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE
+                       ? before.apic_base & ~0xfffull
+                       : 1;
     c->touched_apic = false;
-    if (engine_step_state(c->engine, &after, 1) == 0)
+    if (v->k->dirty_log)
+        engine_dirty_log(c->engine, true);
+    r = engine_step_state(c->engine, &after, 1) == 1 ? 0 : -EIO;
+    if (v->k->dirty_log)
+        engine_dirty_collect(c->engine);
+    if (r)
         return err_set(e, EIO, "and the interpreter cannot work on this state");
     if (c->touched_apic)
         return err_set(e, EIO, "and it touches the local APIC, which only KVM has");

@@ -12,7 +12,8 @@ static uint64_t dr7_of(const struct vcpu_debug *d)
         uint64_t len = d->hw[i].len == 8 ? 2 : d->hw[i].len == 4 ? 3 : d->hw[i].len == 2 ? 1 : 0;
 
         if (d->hw[i].on)
-            dr7 |= 1ull << (2 * i) | (d->hw[i].type & 3ull) << (16 + 4 * i) | (d->hw[i].type ? len : 0) << (18 + 4 * i);
+            dr7 |= 1ull << (2 * i) | (d->hw[i].type & 3ull) << (16 + 4 * i) |
+                   (d->hw[i].type ? len : 0) << (18 + 4 * i);
     }
     return dr7;
 }

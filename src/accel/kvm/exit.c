@@ -7,7 +7,8 @@
 #include "guest/bus.h"
 #include "x86/msr.h"
 
-/* Exits that come with work. What KVM puts into the shared page is the guest's doing: sizes and offsets are checked before use. */
+/* Exits that come with work. What KVM puts into the shared page is the guest's doing: sizes and offsets are
+ * checked before use. */
 
 static void count(_Atomic uint64_t *c)
 {
@@ -39,7 +40,8 @@ static int serve_io(struct kvm_vcpu *v, struct err *e)
     return 0;
 }
 
-/* KVM splits an access at pages and at eight bytes, but may pass 3, 5, 6 or 7 bytes of an unaligned one: those go in powers of two. */
+/* KVM splits an access at pages and at eight bytes, but may pass 3, 5, 6 or 7 bytes of an unaligned one:
+ * those go in powers of two. */
 static int serve_mmio(struct kvm_vcpu *v, struct err *e)
 {
     struct kvm_run *run = v->run;
@@ -83,7 +85,8 @@ static void serve_msr(struct kvm_vcpu *v, bool write)
     else if (!write)
         run->msr.data = value;
     else
-        run->msr.error = !(m->flags & X86_MSR_IGNORE) && ((m->flags & X86_MSR_READONLY) || run->msr.data != value);
+        run->msr.error =
+            !(m->flags & X86_MSR_IGNORE) && ((m->flags & X86_MSR_READONLY) || run->msr.data != value);
     v->unfinished = true;
 }
 
@@ -92,7 +95,8 @@ static unsigned refused_bytes(const struct kvm_run *run, uint8_t out[15])
 {
     unsigned n = run->emulation_failure.insn_size;
 
-    if (run->emulation_failure.ndata < 3 || !(run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES))
+    if (run->emulation_failure.ndata < 3 ||
+        !(run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES))
         return 0;
     n = n > 15 ? 15 : n;
     memcpy(out, run->emulation_failure.insn_bytes, n);
@@ -110,7 +114,8 @@ static int serve_refused(struct kvm_vcpu *v, enum vcpu_exit *x, struct vcpu_exit
 
     *x = VCPU_FAILED;
     if (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION)
-        return err_set(e, EIO, "kvm: internal error %u in virtual CPU %u", run->internal.suberror, v->v.index) != 0;
+        return err_set(e, EIO, "kvm: internal error %u in virtual CPU %u", run->internal.suberror,
+                       v->v.index) != 0;
     /* No bytes: a memory slot may have been about to change. */
     if (!n && v->refetch++ < 3)
         return 0;
@@ -124,7 +129,8 @@ static int serve_refused(struct kvm_vcpu *v, enum vcpu_exit *x, struct vcpu_exit
     if (kvm_complete(v, e)) {
         for (unsigned i = 0; i < n; i++)
             snprintf(text + 3 * i, 4, "%02x ", bytes[i]);
-        return err_prefix(e, EIO, "kvm refused the instruction %sat rip %#llx", text, (unsigned long long)regs.rip) != 0;
+        return err_prefix(e, EIO, "kvm refused the instruction %sat rip %#llx", text,
+                          (unsigned long long)regs.rip) != 0;
     }
     if (!v->debug.single_step || kvm_ioctl(v->fd, KVM_GET_REGS, &regs))
         return 0;
@@ -179,6 +185,7 @@ int kvm_exit(struct kvm_vcpu *v, enum vcpu_exit *x, struct vcpu_exit_info *info,
         return failed(x, err_set(e, EIO, "kvm: the processor refuses to enter the guest (reason %#llx)",
                                  (unsigned long long)run->fail_entry.hardware_entry_failure_reason));
     default:
-        return failed(x, err_set(e, EIO, "kvm: unexpected exit %u of virtual CPU %u", run->exit_reason, v->v.index));
+        return failed(
+            x, err_set(e, EIO, "kvm: unexpected exit %u of virtual CPU %u", run->exit_reason, v->v.index));
     }
 }

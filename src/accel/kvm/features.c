@@ -100,7 +100,8 @@ static struct x86_cpuid_leaf *leaf_of(struct x86_cpuid *c, const struct kvm_cpui
     return &c->leaf[c->count++];
 }
 
-/* What the guest will really see: KVM may force features of its own upon it. Bits that change as the guest runs are not taken. */
+/* What the guest will really see: KVM may force features of its own upon it. Bits that change as the guest
+ * runs are not taken. */
 static void adopt(struct kvm_vcpu *v)
 {
     struct x86_cpuid *c = &v->k->cpuid[v->v.index];
@@ -144,13 +145,18 @@ int kvm_vcpu_set_cpuid(struct kvm_vcpu *v, struct err *e)
     for (uint32_t i = 0; i < c->count; i++) {
         const struct x86_cpuid_leaf *l = &c->leaf[i];
 
-        k.entry[i] = (struct kvm_cpuid_entry2){
-            .function = l->leaf, .index = l->subleaf, .flags = l->indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
-            .eax = l->eax, .ebx = l->ebx, .ecx = l->ecx, .edx = l->edx};
+        k.entry[i] = (struct kvm_cpuid_entry2){.function = l->leaf,
+                                               .index = l->subleaf,
+                                               .flags = l->indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
+                                               .eax = l->eax,
+                                               .ebx = l->ebx,
+                                               .ecx = l->ecx,
+                                               .edx = l->edx};
     }
     r = kvm_ioctl(v->fd, KVM_SET_CPUID2, &k);
     if (r < 0)
-        return err_sys(e, r, "/dev/kvm: CPUID of CPU model %s is refused", v->k->cfg.cpu_model ? v->k->cfg.cpu_model : "default");
+        return err_sys(e, r, "/dev/kvm: CPUID of CPU model %s is refused",
+                       v->k->cfg.cpu_model ? v->k->cfg.cpu_model : "default");
     if (v->k->caps.enforce_pv) {
         r = kvm_ioctl(v->fd, KVM_ENABLE_CAP, &pv);
         if (r < 0)

@@ -4,8 +4,8 @@
 #include "base/range.h"
 #include "x86/regs.h"
 
-/* KVM passes the XSAVE area in the standard format (SDM 1 13.4): 512 bytes as FXSAVE64 has them, a header of 64, then the components
- * where the host's processor puts them. */
+/* KVM passes the XSAVE area in the standard format (SDM 1 13.4): 512 bytes as FXSAVE64 has them, a header of
+ * 64, then the components where the host's processor puts them. */
 
 enum { AREA = 4096, FXSAVE_ST = 32, FXSAVE_XMM = 160, HEADER = 512, AVX_OFFSET = 576 };
 enum { OPMASK = 5, ZMM_HI256 = 6, HI16_ZMM = 7 };
@@ -24,7 +24,8 @@ static uint8_t *place(const struct kvm_vcpu *v, uint8_t *area, unsigned i, uint3
 {
     uint32_t at = v->k->host.xsave[i].offset;
 
-    return at >= HEADER + 64 && v->k->host.xsave[i].size >= size && range_inside(at, size, AREA) ? area + at : NULL;
+    return at >= HEADER + 64 && v->k->host.xsave[i].size >= size && range_inside(at, size, AREA) ? area + at
+                                                                                                 : NULL;
 }
 
 static void legacy_in(struct x86_fpu *f, const uint8_t *a)
@@ -67,7 +68,8 @@ static void legacy_out(uint8_t *a, const struct x86_fpu *f)
 
 static void avx512_in(const struct kvm_vcpu *v, struct x86_fpu *f, uint8_t *area)
 {
-    const uint8_t *mask = place(v, area, OPMASK, 64), *hi = place(v, area, ZMM_HI256, 512), *zmm = place(v, area, HI16_ZMM, 1024);
+    const uint8_t *mask = place(v, area, OPMASK, 64), *hi = place(v, area, ZMM_HI256, 512),
+                  *zmm = place(v, area, HI16_ZMM, 1024);
 
     if (!mask || !hi || !zmm)
         return;
@@ -81,7 +83,8 @@ static void avx512_in(const struct kvm_vcpu *v, struct x86_fpu *f, uint8_t *area
 
 static void avx512_out(const struct kvm_vcpu *v, uint8_t *area, const struct x86_fpu *f)
 {
-    uint8_t *mask = place(v, area, OPMASK, 64), *hi = place(v, area, ZMM_HI256, 512), *zmm = place(v, area, HI16_ZMM, 1024);
+    uint8_t *mask = place(v, area, OPMASK, 64), *hi = place(v, area, ZMM_HI256, 512),
+            *zmm = place(v, area, HI16_ZMM, 1024);
 
     if (!mask || !hi || !zmm)
         return;

@@ -1,15 +1,17 @@
 /*
  * kvm: the accelerator on Linux KVM. Private to the room.
  *
- * Theory of operation. The irqchip is split: local APICs are KVM's, everything in front of them is ours. A vCPU's thread stays in
- * run.c's loop, where KVM_RUN alternates with the port, MMIO, EOI and MSR exits that the loop serves itself. Whoever wants the
- * thread (a kick, an NMI, the PIC's line) sets a flag, sets immediate_exit and signals the thread: a signal that comes before
- * KVM_RUN makes it return at once, so no request is lost.
+ * Theory of operation. The irqchip is split: local APICs are KVM's, everything in front of them is ours. A
+ * vCPU's thread stays in vcpu.c's loop, where KVM_RUN alternates with the port, MMIO, EOI and MSR exits that
+ * the loop serves itself. Whoever wants the thread (a kick, an NMI, the PIC's line) sets a flag, sets
+ * immediate_exit and signals the thread: a signal that comes before KVM_RUN makes it return at once, so no
+ * request is lost.
  *
- * KVM finishes a port or MMIO access only on the next KVM_RUN. `unfinished` remembers that; quiescing enters with
- * immediate_exit until nothing is left. All ioctls that read or write state come after that.
+ * KVM finishes a port or MMIO access only on the next KVM_RUN. `unfinished` remembers that; quiescing enters
+ * with immediate_exit until nothing is left. All ioctls that read or write state come after that.
  *
- * Locks: `slots_lock` and `routes_lock` are leaves. Per-vCPU fields belong to the vCPU's thread unless marked atomic.
+ * Locks: `slots_lock` and `routes_lock` are leaves. Per-vCPU fields belong to the vCPU's thread unless marked
+ * atomic.
  */
 #ifndef ACCEL_KVM_INTERNAL_H
 #define ACCEL_KVM_INTERNAL_H
@@ -26,12 +28,13 @@
 
 struct err;
 
-/* The first GSIs are kept for routes of level-triggered messages: KVM tells us of an EOI only for vectors that a route among them has. */
+/* The first GSIs are kept for routes of level-triggered messages: KVM tells us of an EOI only for vectors
+ * that a route among them has. */
 enum { KVM_LEVEL_ROUTES = 128, KVM_FD_ROUTES = 1024 };
 
 struct kvm_caps {
-    bool sregs2, exception_payload, triple_fault_event, smm, readonly_mem, user_space_msr, enforce_pv, tsc_control, tsc_offset,
-        tsc_deadline, mce, guest_debug2, any_length, emulation_exit;
+    bool sregs2, exception_payload, triple_fault_event, smm, readonly_mem, user_space_msr, enforce_pv,
+        tsc_control, tsc_offset, tsc_deadline, mce, guest_debug2, any_length, emulation_exit;
     uint32_t slots;
 };
 
@@ -58,16 +61,16 @@ struct kvm_vcpu {
     _Atomic bool in_run;       /* inside KVM_RUN, or about to be */
     _Atomic bool inside;       /* between entry to vcpu_run and its return */
     _Atomic bool kicked, nmi_wanted;
-    bool unfinished;           /* an access whose result KVM has not taken yet */
-    bool deferred;             /* quiescing came upon an exit: the next run gives it */
+    bool unfinished; /* an access whose result KVM has not taken yet */
+    bool deferred;   /* quiescing came upon an exit: the next run gives it */
     enum vcpu_exit deferred_exit;
     struct vcpu_exit_info deferred_info;
-    unsigned refetch;          /* entries retried because the code's page was in no slot for a moment */
+    unsigned refetch; /* entries retried because the code's page was in no slot for a moment */
     struct vcpu_debug debug;
     struct kvm_stats stats;
     _Atomic clockid_t cpu_clock;
-    _Atomic uint64_t cpu_ns; /* the thread's CPU time when it last left vcpu_run */
-    struct completer *completer; /* finishes instructions that KVM refuses; made at the first one */
+    _Atomic uint64_t cpu_ns;       /* the thread's CPU time when it last left vcpu_run */
+    struct completer *completer;   /* finishes instructions that KVM refuses; made at the first one */
     struct x86_lapic frozen_lapic; /* while time is stopped: the timers as they stood */
     uint64_t frozen_deadline;
     bool frozen;
@@ -102,7 +105,7 @@ struct kvm_accel {
 
     uint64_t clock_ns; /* the paravirtual clock where time stopped, or as a load set it */
     bool clock_known, stopped;
-    uint64_t stop_tsc; /* host TSC then */
+    uint64_t stop_tsc;  /* host TSC then */
     int64_t tsc_offset; /* the offset last given to a vCPU, so that all get the same */
     bool tsc_offset_known;
 };
@@ -134,7 +137,7 @@ void kvm_slots_free(struct kvm_accel *k);
 int kvm_dirty_log(struct accel *a, bool on, struct err *e);
 int kvm_dirty_collect(struct accel *a, struct err *e);
 
-/* ---- vcpu.c, run.c ---- */
+/* ---- vcpu.c, vcpu.c ---- */
 struct vcpu *kvm_vcpu_new(struct accel *a, unsigned index, struct err *e);
 void kvm_vcpu_free(struct vcpu *v);
 enum vcpu_exit kvm_vcpu_run(struct vcpu *v, struct vcpu_exit_info *info, struct err *e);
@@ -149,12 +152,12 @@ int kvm_exit(struct kvm_vcpu *v, enum vcpu_exit *x, struct vcpu_exit_info *info,
 
 /* ---- regs.c, fpu.c, lapic.c, msrs.c ---- */
 enum kvm_part {
-    KVM_PART_REGS = 1,    /* general, segment, control and debug registers */
-    KVM_PART_FPU = 2,     /* x87, vectors, XCR0 */
-    KVM_PART_EVENTS = 4,  /* pending events, shadows */
+    KVM_PART_REGS = 1,   /* general, segment, control and debug registers */
+    KVM_PART_FPU = 2,    /* x87, vectors, XCR0 */
+    KVM_PART_EVENTS = 4, /* pending events, shadows */
     KVM_PART_MSRS = 8,
     KVM_PART_LAPIC = 16,
-    KVM_PART_TIME = 32,   /* TSC and the paravirtual clock */
+    KVM_PART_TIME = 32, /* TSC and the paravirtual clock */
     KVM_PART_MP = 64,
     KVM_PART_ALL = 127,
 };

@@ -4,9 +4,9 @@
 #include "accel/kvm/internal.h"
 #include "base/err.h"
 
-/* Interrupts on their way to the local APICs. GSIs 0..KVM_LEVEL_ROUTES-1 carry no interrupt: they are routes for KVM to look at,
- * because with a split irqchip it tells us of an EOI only for vectors that a level-triggered route among the reserved ones names. Those
- * after them belong to irqfds. */
+/* Interrupts on their way to the local APICs. GSIs 0..KVM_LEVEL_ROUTES-1 carry no interrupt: they are routes
+ * for KVM to look at, because with a split irqchip it tells us of an EOI only for vectors that a
+ * level-triggered route among the reserved ones names. Those after them belong to irqfds. */
 
 enum { ROUTES = KVM_LEVEL_ROUTES + KVM_FD_ROUTES };
 
@@ -66,7 +66,8 @@ static int set_route(struct kvm_accel *k, uint32_t gsi, struct msi_message m)
     return code < 0 ? code : 0;
 }
 
-/* A route that matches a level-triggered message exists when this returns; the longest unused one makes room. */
+/* A route that matches a level-triggered message exists when this returns; the longest unused one makes room.
+ */
 static int want_eoi(struct kvm_accel *k, struct msi_message m)
 {
     uint32_t victim = 0;
@@ -96,13 +97,15 @@ static int want_eoi(struct kvm_accel *k, struct msi_message m)
 int kvm_msi(struct accel *a, struct msi_message m)
 {
     struct kvm_accel *k = kvm_of(a);
-    struct kvm_msi msg = {.address_lo = (uint32_t)m.address, .address_hi = (uint32_t)(m.address >> 32), .data = m.data};
+    struct kvm_msi msg = {
+        .address_lo = (uint32_t)m.address, .address_hi = (uint32_t)(m.address >> 32), .data = m.data};
     int r = m.data & MSI_LEVEL ? want_eoi(k, m) : 0;
 
     if (r)
         return r;
     r = kvm_ioctl(k->vm, KVM_SIGNAL_MSI, &msg);
-    return r > 0 ? 1 : r;
+    /* KVM says -1 for "nobody took it", which the C library makes EPERM of. */
+    return r > 0 ? 1 : r == -EPERM ? 0 : r;
 }
 
 void kvm_extint(struct accel *a, bool level)
@@ -116,7 +119,8 @@ void kvm_extint(struct accel *a, bool level)
         kvm_vcpu_poke(v);
 }
 
-/* The acknowledged interrupt goes in as an event, not by KVM_INTERRUPT: KVM keeps that one where no state ioctl shows it. */
+/* The acknowledged interrupt goes in as an event, not by KVM_INTERRUPT: KVM keeps that one where no state
+ * ioctl shows it. */
 int kvm_extint_inject(struct kvm_vcpu *v, struct err *e)
 {
     struct kvm_accel *k = v->k;
@@ -125,7 +129,8 @@ int kvm_extint_inject(struct kvm_vcpu *v, struct err *e)
     int vector, r;
 
     v->run->request_interrupt_window = atomic_load(&k->extint);
-    if (!v->run->request_interrupt_window || !v->run->ready_for_interrupt_injection || v->unfinished || !k->cfg.cb.ack_extint)
+    if (!v->run->request_interrupt_window || !v->run->ready_for_interrupt_injection || v->unfinished ||
+        !k->cfg.cb.ack_extint)
         return 0;
     r = kvm_ioctl(v->fd, KVM_GET_VCPU_EVENTS, &ev);
     if (r < 0)
@@ -187,7 +192,8 @@ int kvm_irqfd(struct accel *a, int eventfd, struct msi_message m, bool on, struc
 int kvm_doorbell(struct accel *a, uint64_t gpa, unsigned size, int eventfd, bool on, struct err *e)
 {
     struct kvm_accel *k = kvm_of(a);
-    struct kvm_ioeventfd d = {.addr = gpa, .len = size, .fd = eventfd, .flags = on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN};
+    struct kvm_ioeventfd d = {
+        .addr = gpa, .len = size, .fd = eventfd, .flags = on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN};
     int r;
 
     if (size == 0 && !k->caps.any_length)

@@ -27,7 +27,8 @@ static void timer_in(struct x86_lapic *l)
     if (mode == TIMER_DEADLINE || !l->regs[X86_LAPIC_TIMER_INITIAL])
         return;
     l->timer_remaining_ns = l->regs[X86_LAPIC_TIMER_CURRENT] * ns_per_count;
-    /* A one-shot that has run out may wait inside KVM for the next entry, invisible here: better once too often than never. */
+    /* A one-shot that has run out may wait inside KVM for the next entry, invisible here: better once too
+     * often than never. */
     if (!l->timer_remaining_ns && !(lvt & LVT_MASKED) && !bit_of(l->regs, X86_LAPIC_IRR, lvt & 0xff) &&
         !bit_of(l->regs, X86_LAPIC_ISR, lvt & 0xff))
         l->timer_remaining_ns = 1;
@@ -49,7 +50,8 @@ int kvm_lapic_get(struct kvm_vcpu *v, struct x86_lapic *l, struct err *e)
 
         l->timer_remaining_ns = v->frozen_lapic.timer_remaining_ns;
         l->regs[X86_LAPIC_TIMER_CURRENT] = v->frozen_lapic.regs[X86_LAPIC_TIMER_CURRENT];
-        if (!bit_of(v->frozen_lapic.regs, X86_LAPIC_IRR, vector) && (l->timer_remaining_ns || v->frozen_deadline))
+        if (!bit_of(v->frozen_lapic.regs, X86_LAPIC_IRR, vector) &&
+            (l->timer_remaining_ns || v->frozen_deadline))
             l->regs[X86_LAPIC_IRR + vector / 32] &= ~(1u << (vector & 31));
     }
     return 0;
@@ -58,7 +60,8 @@ int kvm_lapic_get(struct kvm_vcpu *v, struct x86_lapic *l, struct err *e)
 int kvm_lapic_set(struct kvm_vcpu *v, const struct x86_lapic *l, struct err *e)
 {
     struct kvm_lapic_state k = {{0}};
-    uint64_t ns_per_count = divider(l) * (1000000000u / X86_APIC_BUS_HZ), left = (l->timer_remaining_ns + ns_per_count - 1) / ns_per_count;
+    uint64_t ns_per_count = divider(l) * (1000000000u / X86_APIC_BUS_HZ),
+             left = (l->timer_remaining_ns + ns_per_count - 1) / ns_per_count;
     uint32_t current = left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
     int r;
 

@@ -4,7 +4,8 @@
 #include "x86/msr.h"
 #include "x86/regs.h"
 
-/* The table's saved MSRs, passed in one call. KVM stops at the first it does not take and says how far it came. */
+/* The table's saved MSRs, passed in one call. KVM stops at the first it does not take and says how far it
+ * came. */
 
 struct batch {
     struct kvm_msrs head;
@@ -28,7 +29,8 @@ int kvm_msr_set(struct kvm_vcpu *v, uint32_t index, uint64_t value)
     return r == 1 ? 0 : r < 0 ? r : -EINVAL;
 }
 
-/* KVM_GET_MSR_INDEX_LIST leaves out MTRRs and machine-check banks that KVM has all the same: so each is asked for. */
+/* KVM_GET_MSR_INDEX_LIST leaves out MTRRs and machine-check banks that KVM has all the same: so each is asked
+ * for. */
 int kvm_msrs_find(struct kvm_vcpu *v, struct err *e)
 {
     struct kvm_accel *k = v->k;
@@ -45,7 +47,8 @@ int kvm_msrs_find(struct kvm_vcpu *v, struct err *e)
             int r = kvm_msr_get(v, t[i].first + n, &value);
 
             /* A KVM may not let its feature MSRs be chosen: the guest then sees what the host has. */
-            if (r == 0 && t[i].flags & X86_MSR_READONLY && kvm_msr_set(v, t[i].first + n, x86_msr_reset(c, t[i].first + n)))
+            if (r == 0 && t[i].flags & X86_MSR_READONLY &&
+                kvm_msr_set(v, t[i].first + n, x86_msr_reset(c, t[i].first + n)))
                 continue;
             if (r == 0)
                 k->msrs[k->msr_count++] = t[i].first + n;
@@ -66,7 +69,8 @@ int kvm_msrs_get(struct kvm_vcpu *v, struct x86_state *s, struct err *e)
         b.entry[i].index = k->msrs[i];
     r = k->msr_count ? kvm_ioctl(v->fd, KVM_GET_MSRS, &b) : 0;
     if (r < 0 || (uint32_t)r != k->msr_count)
-        return err_set(e, EIO, "kvm: MSR %#x of virtual CPU %u cannot be read", k->msrs[r < 0 ? 0 : r], v->v.index);
+        return err_set(e, EIO, "kvm: MSR %#x of virtual CPU %u cannot be read", k->msrs[r < 0 ? 0 : r],
+                       v->v.index);
     s->msr_count = 0;
     for (uint32_t i = 0; i < k->msr_count; i++) {
         uint64_t value = b.entry[i].data;
@@ -88,8 +92,8 @@ static bool known(const struct kvm_accel *k, uint32_t index)
     return false;
 }
 
-/* What is right already is not written: KVM logs writes that it ignores, and a feature MSR may not be written once the CPU has run.
- * The deadline is, for setting the local APIC has stopped its timer. */
+/* What is right already is not written: KVM logs writes that it ignores, and a feature MSR may not be written
+ * once the CPU has run. The deadline is, for setting the local APIC has stopped its timer. */
 static void drop_equal(struct kvm_vcpu *v, struct batch *b)
 {
     struct batch now = *b;
@@ -103,7 +107,8 @@ static void drop_equal(struct kvm_vcpu *v, struct batch *b)
     b->head.nmsrs = kept;
 }
 
-/* MSRs of the state that this KVM lacks are dropped when they hold what they do at reset, and refused by name otherwise. */
+/* MSRs of the state that this KVM lacks are dropped when they hold what they do at reset, and refused by name
+ * otherwise. */
 int kvm_msrs_set(struct kvm_vcpu *v, const struct x86_state *s, struct err *e)
 {
     const struct x86_cpuid *c = &v->k->cpuid[v->v.index];
@@ -111,7 +116,8 @@ int kvm_msrs_set(struct kvm_vcpu *v, const struct x86_state *s, struct err *e)
     int r;
 
     if (s->msr_count > X86_MAX_MSRS)
-        return err_set(e, EINVAL, "virtual CPU %u: %u MSRs are more than there can be", v->v.index, s->msr_count);
+        return err_set(e, EINVAL, "virtual CPU %u: %u MSRs are more than there can be", v->v.index,
+                       s->msr_count);
     for (uint32_t i = 0; i < s->msr_count; i++) {
         const struct x86_msr *m = &s->msrs[i];
 
@@ -128,6 +134,7 @@ int kvm_msrs_set(struct kvm_vcpu *v, const struct x86_state *s, struct err *e)
     if (r < 0)
         return err_sys(e, r, "kvm: MSRs of virtual CPU %u", v->v.index);
     if ((uint32_t)r != b.head.nmsrs)
-        return err_set(e, EINVAL, "kvm: refuses MSR %#x = %#llx", b.entry[r].index, (unsigned long long)b.entry[r].data);
+        return err_set(e, EINVAL, "kvm: refuses MSR %#x = %#llx", b.entry[r].index,
+                       (unsigned long long)b.entry[r].data);
     return 0;
 }

@@ -8,8 +8,8 @@
 #include "base/err.h"
 #include "base/range.h"
 
-/* Where KVM on Intel may put four pages of its own (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR): under the firmware's flash, above
- * the local APIC, where no board puts anything. */
+/* Where KVM on Intel may put four pages of its own (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR): under the
+ * firmware's flash, above the local APIC, where no board puts anything. */
 #define PRIVATE_PAGES 0xfeffc000ull
 
 int kvm_ioctl(int fd, unsigned long request, void *arg)
@@ -34,8 +34,10 @@ int kvm_dev_open(struct err *e)
         int code = errno;
 
         if (code == ENOENT)
-            return err_set(e, code, "/dev/kvm: not there (no virtualisation in this processor or its firmware, or module kvm_intel or "
-                                    "kvm_amd not loaded); use --accel soft");
+            return err_set(e, code,
+                           "/dev/kvm: not there (no virtualisation in this processor or its firmware, or "
+                           "module kvm_intel or "
+                           "kvm_amd not loaded); use --accel soft");
         if (code == EACCES || code == EPERM)
             return err_set(e, code, "/dev/kvm: %s; join group kvm or use --accel soft", strerror(code));
         return err_sys(e, code, "/dev/kvm: cannot be opened; use --accel soft");
@@ -44,9 +46,10 @@ int kvm_dev_open(struct err *e)
     if (version != KVM_API_VERSION) {
         close(fd);
         if (version < 0)
-            return err_set(e, ENODEV, "/dev/kvm: is not a KVM device (%s); use --accel soft", strerror(-version));
-        return err_set(e, ENODEV, "/dev/kvm: speaks version %d of the interface, not %d; use --accel soft", version,
-                       KVM_API_VERSION);
+            return err_set(e, ENODEV, "/dev/kvm: is not a KVM device (%s); use --accel soft",
+                           strerror(-version));
+        return err_set(e, ENODEV, "/dev/kvm: speaks version %d of the interface, not %d; use --accel soft",
+                       version, KVM_API_VERSION);
     }
     return fd;
 }
@@ -71,18 +74,28 @@ static int check_needed(struct kvm_accel *k, struct err *e)
         unsigned cap;
         const char *name;
     } needed[] = {
-        {KVM_CAP_USER_MEMORY, "USER_MEMORY"}, {KVM_CAP_SPLIT_IRQCHIP, "SPLIT_IRQCHIP"},
-        {KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT"}, {KVM_CAP_SIGNAL_MSI, "SIGNAL_MSI"}, {KVM_CAP_IRQFD, "IRQFD"},
-        {KVM_CAP_IOEVENTFD, "IOEVENTFD"}, {KVM_CAP_XSAVE, "XSAVE"}, {KVM_CAP_VCPU_EVENTS, "VCPU_EVENTS"},
-        {KVM_CAP_DEBUGREGS, "DEBUGREGS"}, {KVM_CAP_MP_STATE, "MP_STATE"}, {KVM_CAP_X2APIC_API, "X2APIC_API"},
-        {KVM_CAP_ADJUST_CLOCK, "ADJUST_CLOCK"}, {KVM_CAP_GET_TSC_KHZ, "GET_TSC_KHZ"},
+        {KVM_CAP_USER_MEMORY, "USER_MEMORY"},
+        {KVM_CAP_SPLIT_IRQCHIP, "SPLIT_IRQCHIP"},
+        {KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT"},
+        {KVM_CAP_SIGNAL_MSI, "SIGNAL_MSI"},
+        {KVM_CAP_IRQFD, "IRQFD"},
+        {KVM_CAP_IOEVENTFD, "IOEVENTFD"},
+        {KVM_CAP_XSAVE, "XSAVE"},
+        {KVM_CAP_VCPU_EVENTS, "VCPU_EVENTS"},
+        {KVM_CAP_DEBUGREGS, "DEBUGREGS"},
+        {KVM_CAP_MP_STATE, "MP_STATE"},
+        {KVM_CAP_X2APIC_API, "X2APIC_API"},
+        {KVM_CAP_ADJUST_CLOCK, "ADJUST_CLOCK"},
+        {KVM_CAP_GET_TSC_KHZ, "GET_TSC_KHZ"},
         {KVM_CAP_SET_GUEST_DEBUG, "SET_GUEST_DEBUG"},
     };
     int most;
 
     for (size_t i = 0; i < ARRAY_LEN(needed); i++)
         if (!cap(k, needed[i].cap))
-            return err_set(e, ENOTSUP, "/dev/kvm: lacks KVM_CAP_%s (Linux 4.12 or newer has it); use --accel soft", needed[i].name);
+            return err_set(e, ENOTSUP,
+                           "/dev/kvm: lacks KVM_CAP_%s (Linux 4.12 or newer has it); use --accel soft",
+                           needed[i].name);
     most = cap(k, KVM_CAP_MAX_VCPUS);
     if (most > 0 && k->cfg.cpus > (unsigned)most)
         return err_set(e, EINVAL, "/dev/kvm: at most %d CPUs, %u asked for", most, k->cfg.cpus);
@@ -115,7 +128,8 @@ static void read_caps(struct kvm_accel *k)
 static int set_up_vm(struct kvm_accel *k, struct err *e)
 {
     uint64_t identity = PRIVATE_PAGES;
-    /* 32-bit ids, and 0xff is no broadcast in x2APIC mode. Where KVM can be told: no directed EOI, as our engine has none. */
+    /* 32-bit ids, and 0xff is no broadcast in x2APIC mode. Where KVM can be told: no directed EOI, as our
+     * engine has none. */
     uint64_t x2apic = 3 | (cap(k, KVM_CAP_X2APIC_API) & 8);
     int r;
 
@@ -147,7 +161,9 @@ static int create_vm(struct kvm_accel *k, struct err *e)
         r = kvm_ioctl_value(k->dev, KVM_CREATE_VM, 0);
     while (r == -EINTR);
     if (r == -EBUSY)
-        return err_set(e, EBUSY, "/dev/kvm: another hypervisor (VirtualBox, VMware) holds the processor's virtualisation");
+        return err_set(
+            e, EBUSY,
+            "/dev/kvm: another hypervisor (VirtualBox, VMware) holds the processor's virtualisation");
     if (r < 0)
         return err_sys(e, r, "/dev/kvm: a virtual machine cannot be created");
     k->vm = r;
@@ -158,7 +174,8 @@ static int create_vm(struct kvm_accel *k, struct err *e)
     return 0;
 }
 
-/* The TSC rate of guests here. A VM's own answer is newer than KVM itself: ask a vCPU of a VM that is thrown away otherwise. */
+/* The TSC rate of guests here. A VM's own answer is newer than KVM itself: ask a vCPU of a VM that is thrown
+ * away otherwise. */
 static int read_tsc_khz(struct kvm_accel *k, struct err *e)
 {
     int r = kvm_ioctl_value(k->vm, KVM_GET_TSC_KHZ, 0), vm, fd;
@@ -180,7 +197,8 @@ static int read_tsc_khz(struct kvm_accel *k, struct err *e)
 
 static int build_cpuid(struct kvm_accel *k, struct err *e)
 {
-    struct x86_cpu_config c = {.model = k->cfg.cpu_model, .cpus = k->cfg.cpus, .tsc_khz = k->tsc_khz, .hypervisor_leaves = true};
+    struct x86_cpu_config c = {
+        .model = k->cfg.cpu_model, .cpus = k->cfg.cpus, .tsc_khz = k->tsc_khz, .hypervisor_leaves = true};
     int r = kvm_features(k, &c.allow, e);
 
     k->cpuid = calloc(k->cfg.cpus, sizeof *k->cpuid);
@@ -227,7 +245,8 @@ static void kvm_stats(struct accel *a, struct accel_stats *out)
         out->exits_other += v->stats.other;
         out->interrupts += v->stats.interrupts;
         out->refused += v->stats.refused;
-        /* The thread's CPU time is what its vCPU did not sleep. A thread that has ended leaves its last word. */
+        /* The thread's CPU time is what its vCPU did not sleep. A thread that has ended leaves its last word.
+         */
         if (v->inside && clock_gettime(v->cpu_clock, &t) == 0)
             out->run_ns += (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
         else

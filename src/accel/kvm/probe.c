@@ -7,8 +7,8 @@
 #include "host/host.h"
 #include "x86/regs.h"
 
-/* Silicon does more than a thousand million instructions a second, a hypervisor under an emulator of processors a hundred; a KVM that
- * emulates guest kernel code does a few. */
+/* Silicon does more than a thousand million instructions a second, a hypervisor under an emulator of
+ * processors a hundred; a KVM that emulates guest kernel code does a few. */
 static const double slow_mips = 30;
 
 /* mov ecx by register file; 1: dec ecx; jnz 1b; hlt, in 32-bit code. */
@@ -24,8 +24,10 @@ struct probe {
 static int set_up(struct probe *p, struct err *e)
 {
     struct kvm_userspace_memory_region m = {.guest_phys_addr = 0x1000, .memory_size = MEM_PAGE};
-    struct kvm_segment code = {.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1};
-    struct kvm_segment data = {.limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1};
+    struct kvm_segment code = {
+        .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1};
+    struct kvm_segment data = {
+        .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1};
     struct kvm_sregs s;
     int r;
 
@@ -81,13 +83,16 @@ static int measure(struct probe *p, double *mips, struct err *e)
 {
     uint64_t start = host_now_ns();
 
-    /* From few rounds to many, the best of them: the first ones fault memory in, and any may be preempted. A slow host is found out in some 15 ms. */
+    /* From few rounds to many, the best of them: the first ones fault memory in, and any may be preempted. A
+     * slow host is found out in some 15 ms. */
     for (uint32_t n = 1; n <= 8000000 && *mips < 20 * slow_mips; n *= 8) {
         int64_t ns = run_loop(p, n);
         double speed = 2e3 * n / (double)(ns > 0 ? ns : 1);
 
         if (ns == -EIO)
-            return err_set(e, EIO, "/dev/kvm: a loop of three instructions ended with exit %u; use --accel soft", p->run->exit_reason);
+            return err_set(e, EIO,
+                           "/dev/kvm: a loop of three instructions ended with exit %u; use --accel soft",
+                           p->run->exit_reason);
         if (ns < 0)
             return err_sys(e, (int)ns, "/dev/kvm: does not run code; use --accel soft");
         if (speed > *mips)
@@ -96,7 +101,10 @@ static int measure(struct probe *p, double *mips, struct err *e)
             break;
     }
     if (*mips < slow_mips)
-        return err_set(e, EOPNOTSUPP, "/dev/kvm: emulates guest kernel code (%.1f million instructions a second); use --accel soft", *mips);
+        return err_set(
+            e, EOPNOTSUPP,
+            "/dev/kvm: emulates guest kernel code (%.1f million instructions a second); use --accel soft",
+            *mips);
     return 0;
 }
 

@@ -8,7 +8,8 @@ static void seg_in(struct x86_seg *o, const struct kvm_segment *k)
 {
     *o = (struct x86_seg){.base = k->base, .limit = k->limit, .sel = k->selector};
     o->attr = (k->type & 0xfu) | (k->s ? X86_SEG_S : 0) | (k->dpl & 3u) << 5 | (k->present ? X86_SEG_P : 0) |
-              (k->avl ? X86_SEG_AVL : 0) | (k->l ? X86_SEG_L : 0) | (k->db ? X86_SEG_DB : 0) | (k->g ? X86_SEG_G : 0);
+              (k->avl ? X86_SEG_AVL : 0) | (k->l ? X86_SEG_L : 0) | (k->db ? X86_SEG_DB : 0) |
+              (k->g ? X86_SEG_G : 0);
     /* Intel and AMD differ in which of the two marks a null selector. */
     if (k->unusable || !k->present)
         o->attr |= X86_SEG_UNUSABLE;
@@ -35,7 +36,8 @@ static void seg_out(struct kvm_segment *k, const struct x86_seg *s)
 }
 
 /* kvm_sregs and kvm_sregs2 begin alike, up to apic_base; the newer one adds the PDPTRs. */
-_Static_assert(offsetof(struct kvm_sregs, apic_base) == offsetof(struct kvm_sregs2, apic_base), "kvm_sregs layouts");
+_Static_assert(offsetof(struct kvm_sregs, apic_base) == offsetof(struct kvm_sregs2, apic_base),
+               "kvm_sregs layouts");
 
 static int sregs_read(struct kvm_vcpu *v, struct kvm_sregs2 *out)
 {
@@ -63,8 +65,8 @@ static int sregs_write(struct kvm_vcpu *v, struct kvm_sregs2 *in)
 static int get_sregs(struct kvm_vcpu *v, struct x86_state *s)
 {
     struct kvm_sregs2 k = {0};
-    const struct kvm_segment *segs[X86_SEGS] = {
-        [X86_ES] = &k.es, [X86_CS] = &k.cs, [X86_SS] = &k.ss, [X86_DS] = &k.ds, [X86_FS] = &k.fs, [X86_GS] = &k.gs};
+    const struct kvm_segment *segs[X86_SEGS] = {[X86_ES] = &k.es, [X86_CS] = &k.cs, [X86_SS] = &k.ss,
+                                                [X86_DS] = &k.ds, [X86_FS] = &k.fs, [X86_GS] = &k.gs};
     int r = sregs_read(v, &k);
 
     if (r < 0)
@@ -102,8 +104,8 @@ static int set_sregs(struct kvm_vcpu *v, const struct x86_state *s)
         .apic_base = s->apic_base,
         .flags = s->pdpte_valid ? KVM_SREGS2_FLAGS_PDPTRS_VALID : 0,
     };
-    struct kvm_segment *segs[X86_SEGS] = {
-        [X86_ES] = &k.es, [X86_CS] = &k.cs, [X86_SS] = &k.ss, [X86_DS] = &k.ds, [X86_FS] = &k.fs, [X86_GS] = &k.gs};
+    struct kvm_segment *segs[X86_SEGS] = {[X86_ES] = &k.es, [X86_CS] = &k.cs, [X86_SS] = &k.ss,
+                                          [X86_DS] = &k.ds, [X86_FS] = &k.fs, [X86_GS] = &k.gs};
 
     for (unsigned i = 0; i < X86_SEGS; i++)
         seg_out(segs[i], &s->seg[i]);
@@ -115,10 +117,11 @@ static int set_sregs(struct kvm_vcpu *v, const struct x86_state *s)
 }
 
 /* enum x86_gpr's order, in KVM's structure. */
-#define GPRS(R)                                                                                                        \
-    R(X86_RAX, rax) R(X86_RCX, rcx) R(X86_RDX, rdx) R(X86_RBX, rbx) R(X86_RSP, rsp) R(X86_RBP, rbp) R(X86_RSI, rsi)    \
-    R(X86_RDI, rdi) R(X86_R8, r8) R(X86_R9, r9) R(X86_R10, r10) R(X86_R11, r11) R(X86_R12, r12) R(X86_R13, r13)        \
-    R(X86_R14, r14) R(X86_R15, r15)
+#define GPRS(R)                                                                                              \
+    R(X86_RAX, rax)                                                                                          \
+    R(X86_RCX, rcx) R(X86_RDX, rdx) R(X86_RBX, rbx) R(X86_RSP, rsp) R(X86_RBP, rbp) R(X86_RSI, rsi)          \
+        R(X86_RDI, rdi) R(X86_R8, r8) R(X86_R9, r9) R(X86_R10, r10) R(X86_R11, r11) R(X86_R12, r12)          \
+            R(X86_R13, r13) R(X86_R14, r14) R(X86_R15, r15)
 
 static int get_regs(struct kvm_vcpu *v, struct x86_state *s, struct err *e)
 {
@@ -150,7 +153,8 @@ static int set_regs(struct kvm_vcpu *v, const struct x86_state *s, struct err *e
     int r = set_sregs(v, s);
 
     if (r < 0)
-        return err_sys(e, r, "kvm: refuses the control or segment registers (cr0 %#llx, cr4 %#llx, efer %#llx)",
+        return err_sys(e, r,
+                       "kvm: refuses the control or segment registers (cr0 %#llx, cr4 %#llx, efer %#llx)",
                        (unsigned long long)s->cr0, (unsigned long long)s->cr4, (unsigned long long)s->efer);
 #define R(i, name) g.name = s->gpr[i];
     GPRS(R)
@@ -209,14 +213,20 @@ static int set_events(struct kvm_vcpu *v, const struct x86_state *s, struct err 
     const struct x86_events *i = &s->events;
     const struct kvm_caps *c = &v->k->caps;
     struct kvm_vcpu_events k = {
-        .exception = {.injected = i->exc_injected, .nr = i->exc_vector, .has_error_code = i->exc_has_error,
-                      .pending = i->exc_pending, .error_code = i->exc_error},
-        .interrupt = {.injected = i->int_injected, .nr = i->int_vector, .soft = i->int_soft,
+        .exception = {.injected = i->exc_injected,
+                      .nr = i->exc_vector,
+                      .has_error_code = i->exc_has_error,
+                      .pending = i->exc_pending,
+                      .error_code = i->exc_error},
+        .interrupt = {.injected = i->int_injected,
+                      .nr = i->int_vector,
+                      .soft = i->int_soft,
                       .shadow = (uint8_t)((i->shadow & 1 ? KVM_X86_SHADOW_INT_STI : 0) |
                                           (i->shadow & 2 ? KVM_X86_SHADOW_INT_MOV_SS : 0))},
         .nmi = {.injected = i->nmi_injected, .pending = i->nmi_pending, .masked = i->nmi_masked},
         .sipi_vector = i->sipi_vector,
-        .flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW,
+        .flags =
+            KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW,
     };
     int r;
 
@@ -303,8 +313,8 @@ int kvm_state_get(struct kvm_vcpu *v, struct x86_state *s, unsigned parts, struc
 
 int kvm_state_set(struct kvm_vcpu *v, const struct x86_state *s, unsigned parts, struct err *e)
 {
-    /* APIC_BASE is among the registers and decides the local APIC's mode, which decides what its timer's MSR means; TSC before the
-     * deadline in it; setting registers drops pending events, so these come late. */
+    /* APIC_BASE is among the registers and decides the local APIC's mode, which decides what its timer's MSR
+     * means; TSC before the deadline in it; setting registers drops pending events, so these come late. */
     int r = parts & KVM_PART_REGS ? set_regs(v, s, e) : 0;
 
     if (!r && (parts & KVM_PART_FPU))

@@ -6,9 +6,9 @@
 #include "base/log.h"
 #include "base/range.h"
 
-/* The memory map's views, mirrored as KVM's slots. A slot that stays the same is not touched; others go before new ones come, so a page
- * may for a moment be in none: a vCPU that hits it then comes out with an MMIO exit, which mem serves, or with a failed
- * fetch, which run.c retries. */
+/* The memory map's views, mirrored as KVM's slots. A slot that stays the same is not touched; others go
+ * before new ones come, so a page may for a moment be in none: a vCPU that hits it then comes out with an
+ * MMIO exit, which mem serves, or with a failed fetch, which vcpu.c retries. */
 
 static bool same(const struct kvm_slot *a, const struct kvm_slot *b)
 {
@@ -22,12 +22,17 @@ static bool slot_of(const struct kvm_accel *k, const struct mem_section *s, stru
     uint64_t skip = align_up(s->base, MEM_PAGE) - s->base;
     bool readonly = r->kind != MEM_RAM;
 
-    if (r->kind == MEM_MMIO || r->kind == MEM_ALIAS || !r->ram || skip >= s->size || s->size - skip < MEM_PAGE)
+    if (r->kind == MEM_MMIO || r->kind == MEM_ALIAS || !r->ram || skip >= s->size ||
+        s->size - skip < MEM_PAGE)
         return false;
     if (readonly && !k->caps.readonly_mem)
         return false;
-    *out = (struct kvm_slot){.gpa = s->base + skip, .size = align_down(s->size - skip, MEM_PAGE), .ram = r->ram,
-                             .ram_offset = s->offset + skip, .host = r->ram->host + s->offset + skip, .readonly = readonly};
+    *out = (struct kvm_slot){.gpa = s->base + skip,
+                             .size = align_down(s->size - skip, MEM_PAGE),
+                             .ram = r->ram,
+                             .ram_offset = s->offset + skip,
+                             .host = r->ram->host + s->offset + skip,
+                             .readonly = readonly};
     return true;
 }
 
@@ -35,7 +40,8 @@ static int tell(struct kvm_accel *k, const struct kvm_slot *s, bool on)
 {
     struct kvm_userspace_memory_region m = {
         .slot = s->id,
-        .flags = (s->readonly ? KVM_MEM_READONLY : 0) | (k->dirty_log && !s->readonly ? KVM_MEM_LOG_DIRTY_PAGES : 0),
+        .flags = (s->readonly ? KVM_MEM_READONLY : 0) |
+                 (k->dirty_log && !s->readonly ? KVM_MEM_LOG_DIRTY_PAGES : 0),
         .guest_phys_addr = s->gpa,
         .memory_size = on ? s->size : 0,
         .userspace_addr = (uintptr_t)s->host,
@@ -60,7 +66,8 @@ static int collect(struct kvm_accel *k, const struct kvm_slot *s)
     r = kvm_ioctl(k->vm, KVM_GET_DIRTY_LOG, &log);
     for (uint64_t w = 0; r >= 0 && w < words; w++)
         for (uint64_t b = bits[w]; b; b &= b - 1)
-            __atomic_fetch_or(&s->ram->notes[first + w * 64 + (unsigned)__builtin_ctzll(b)], PAGE_DIRTY, __ATOMIC_RELAXED);
+            __atomic_fetch_or(&s->ram->notes[first + w * 64 + (unsigned)__builtin_ctzll(b)], PAGE_DIRTY,
+                              __ATOMIC_RELAXED);
     free(bits);
     return r < 0 ? r : 0;
 }
@@ -122,7 +129,8 @@ static void add_new(struct kvm_accel *k, const struct kvm_slot *want)
     s.id = free_id(k);
     r = s.id == UINT32_MAX ? -ENOSPC : tell(k, &s, true);
     if (r < 0) {
-        log_error("kvm: memory slot %#llx+%#llx: %s", (unsigned long long)s.gpa, (unsigned long long)s.size, strerror(-r));
+        log_error("kvm: memory slot %#llx+%#llx: %s", (unsigned long long)s.gpa, (unsigned long long)s.size,
+                  strerror(-r));
         return;
     }
     k->slots[k->slot_count++] = s;

@@ -4,15 +4,16 @@
 #include "guest/clock.h"
 #include "x86/regs.h"
 
-/* Guest time: the TSC, the paravirtual clock, the APIC timers. While the machine's clock stands, so do they: what they showed is
- * remembered and they go on from there. */
+/* Guest time: the TSC, the paravirtual clock, the APIC timers. While the machine's clock stands, so do they:
+ * what they showed is remembered and they go on from there. */
 
 static uint64_t host_tsc(void)
 {
     return __builtin_ia32_rdtsc();
 }
 
-/* All of a guest's vCPUs get one offset, though they are set one after the other: what is within a second is the same. */
+/* All of a guest's vCPUs get one offset, though they are set one after the other: what is within a second is
+ * the same. */
 static int64_t shared_offset(struct kvm_accel *k, int64_t offset)
 {
     int64_t second = (int64_t)k->tsc_khz * 1000, diff = offset - k->tsc_offset;
@@ -25,7 +26,8 @@ static int64_t shared_offset(struct kvm_accel *k, int64_t offset)
 
 static struct kvm_device_attr offset_attr(int64_t *offset)
 {
-    return (struct kvm_device_attr){.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)offset};
+    return (struct kvm_device_attr){
+        .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)offset};
 }
 
 /* Make the guest's TSC `value` at the moment when the host's was `at`. */
@@ -50,7 +52,9 @@ static int set_rate(struct kvm_vcpu *v, uint32_t khz, struct err *e)
         return 0;
     r = k->caps.tsc_control ? kvm_ioctl_value(v->fd, KVM_SET_TSC_KHZ, khz) : -ENOTSUP;
     if (r < 0)
-        return err_set(e, ENOTSUP, "the guest's TSC runs at %u kHz and this host's at %u kHz, which it cannot scale; use --accel soft",
+        return err_set(e, ENOTSUP,
+                       "the guest's TSC runs at %u kHz and this host's at %u kHz, which it cannot scale; use "
+                       "--accel soft",
                        khz, k->tsc_khz);
     k->caps.tsc_offset = false; /* offsets count scaled ticks: leave them to KVM */
     return 0;
@@ -113,7 +117,8 @@ static void thaw(struct kvm_vcpu *v)
             kvm_msr_set(v, MSR_TSC_DEADLINE, v->frozen_deadline);
     }
     v->frozen = false;
-    /* Tells the guest that it was stopped, so that its watchdogs forgive; refused where it has no such clock. */
+    /* Tells the guest that it was stopped, so that its watchdogs forgive; refused where it has no such clock.
+     */
     kvm_ioctl_value(v->fd, KVM_KVMCLOCK_CTRL, 0);
 }
 

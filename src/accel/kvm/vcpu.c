@@ -107,7 +107,8 @@ void kvm_vcpu_free(struct vcpu *vcpu)
 
 void kvm_vcpu_poke(struct kvm_vcpu *v)
 {
-    /* Signal-safe: atomics and one system call. A thread that is not in KVM_RUN looks at the flags before it goes there. */
+    /* Signal-safe: atomics and one system call. A thread that is not in KVM_RUN looks at the flags before it
+     * goes there. */
     __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     if (atomic_load(&v->in_run))
         syscall(SYS_tgkill, getpid(), atomic_load(&v->tid), kick_signal());

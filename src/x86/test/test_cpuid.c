@@ -25,7 +25,8 @@ static struct x86_host everything(const char *vendor)
 
 static struct x86_cpu_config config(const char *model, uint32_t cpus, uint32_t id)
 {
-    struct x86_cpu_config c = {.model = model, .cpus = cpus, .apic_id = id, .tsc_khz = 2596124, .hypervisor_leaves = true};
+    struct x86_cpu_config c = {
+        .model = model, .cpus = cpus, .apic_id = id, .tsc_khz = 2596124, .hypervisor_leaves = true};
 
     memset(&c.allow, 0xff, sizeof c.allow);
     return c;
@@ -42,8 +43,9 @@ static struct x86_cpuid build(const char *model, uint32_t cpus, uint32_t id, con
 }
 
 static const uint32_t forbidden[] = {
-    X86_F_INVTSC, X86_F_RDPID, X86_F_PKU, X86_F_AVX512F, X86_F_AMX_TILE, X86_F_SHSTK, X86_F_IBT, X86_F_LA57, X86_F_MPX,
-    X86_F_RTM, X86_F_HLE, X86_F_MONITOR, X86_F_VMX, X86_F_SVM, X86_F_OSXSAVE,
+    X86_F_INVTSC, X86_F_RDPID,   X86_F_PKU,  X86_F_AVX512F, X86_F_AMX_TILE,
+    X86_F_SHSTK,  X86_F_IBT,     X86_F_LA57, X86_F_MPX,     X86_F_RTM,
+    X86_F_HLE,    X86_F_MONITOR, X86_F_VMX,  X86_F_SVM,     X86_F_OSXSAVE,
 };
 
 static void topology_names_every_cpu_once(void **state)
@@ -57,7 +59,7 @@ static void topology_names_every_cpu_once(void **state)
 
         while ((1u << bits) < n)
             bits++;
-        for (uint32_t id = 0; id < n; id += n > 8 ? 7 : 1) {
+        for (uint32_t id = 0; id<n; id += n> 8 ? 7 : 1) {
             struct x86_cpuid c = build("default", n, id, &h);
             struct x86_cpuid_leaf l = x86_cpuid_get(&c, 1, 0);
 
@@ -132,8 +134,9 @@ static void host_model_leaves_out_what_the_machine_cannot_carry(void **state)
 {
     struct x86_host h = everything("AuthenticAMD");
     struct x86_cpuid c = build("host", 2, 1, &h);
-    static const uint32_t never[] = {X86_F_PKU, X86_F_AMX_TILE, X86_F_SHSTK, X86_F_IBT,  X86_F_LA57, X86_F_MPX,
-                                     X86_F_RTM, X86_F_MONITOR,  X86_F_VMX,   X86_F_SVM, X86_F_OSXSAVE};
+    static const uint32_t never[] = {X86_F_PKU,  X86_F_AMX_TILE, X86_F_SHSTK,  X86_F_IBT,
+                                     X86_F_LA57, X86_F_MPX,      X86_F_RTM,    X86_F_MONITOR,
+                                     X86_F_VMX,  X86_F_SVM,      X86_F_OSXSAVE};
     struct x86_cpuid_leaf l = x86_cpuid_get(&c, 0, 0);
 
     (void)state;
