@@ -91,6 +91,8 @@ static const char *tested_elsewhere(const ZydisDecodedInstruction *zi, const Zyd
 {
     if (zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
         return "far transfer; system suite";
+    if (zi->meta.isa_set == ZYDIS_ISA_SET_PREFETCH_NOP && ops[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
+        return "a register form of 0F 0D: NOP on Intel's processors, #UD on AMD's; unit test";
     if (loads_segment(zi, ops))
         return "loads a segment; system suite";
     for (unsigned i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++)

@@ -386,7 +386,9 @@ static void choose_rip(struct gen *g)
     struct lab_case *k = g->k;
     uint64_t end = CODE_BASE + CODE_PAGES * PAGE;
 
-    if (k->len > 1 && chance(g->r, 2)) {
+    /* processors differ in whether UD0 and UD1 have a ModRM byte to fetch */
+    bool cut = g->zi.mnemonic != ZYDIS_MNEMONIC_UD0 && g->zi.mnemonic != ZYDIS_MNEMONIC_UD1;
+    if (cut && k->len > 1 && chance(g->r, 2)) {
         k->fetch_cut = (uint8_t)(1 + rng_below(g->r, k->len - 1u));
         k->in.rip = end - (k->len - k->fetch_cut);
     } else if (k->len > 1 && chance(g->r, 10)) {

@@ -155,6 +155,7 @@ static void build_segments(struct guest *g)
     }
     uint64_t stack = KERNEL_BASE + GPA_STACK + STACK_TOP;
     memcpy(g->ram + GPA_TSS + 4, &stack, 8);
+    memset(g->ram + GPA_TSS + 0x66, 0xff, 2); /* no I/O bitmap: every port faults at CPL 3 */
     memset(g->ram + GPA_HANDLERS, 0xf4, PAGE);
 }
 
@@ -345,6 +346,12 @@ static void read_frame(struct guest *g, const struct x86_state *s, struct lab_re
     r->cr2 = s->cr2;
 }
 
+static void read_data(struct guest *g)
+{
+    for (unsigned p = 0; p < DATA_PAGES; p++)
+        memcpy(g->data + p * PAGE, g->ram + data_gpa(p), PAGE);
+}
+
 void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *k, struct lab_result *r)
 {
     struct x86_state s;
@@ -353,6 +360,12 @@ void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *
         memcpy(g->ram + data_gpa(p), pristine + p * PAGE, PAGE);
     for (unsigned i = 0; i < k->patch_len; i++)
         g->ram[data_gpa((unsigned)((k->patch_at + i - DATA_BASE) / PAGE)) + (k->patch_at + i) % PAGE] = k->patch[i];
+    r->before = 0;
+    if (k->patch_len) {
+        read_data(g);
+        lab_collect(g->data, pristine, r);
+        r->before = r->hash;
+    }
     put_code(g, k, false);
     load_state(g, k, &s);
     unsigned steps = engine_step_state(g->engine, &s, 1);
@@ -375,8 +388,7 @@ void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *
     if ((s.seg[X86_CS].sel & 3) == 0)
         read_frame(g, &s, r);
     r->out.rip += code_base;
-    for (unsigned p = 0; p < DATA_PAGES; p++)
-        memcpy(g->data + p * PAGE, g->ram + data_gpa(p), PAGE);
+    read_data(g);
     lab_collect(g->data, pristine, r);
     put_code(g, k, true);
 }

@@ -43,7 +43,7 @@ struct host {
 
 /* What the signal handler of the child tells the loop; a child runs one case at a time. */
 static struct lab_result *volatile running;
-static volatile uint64_t running_rip, running_base; /* offset in CS, and its base */
+static volatile uint64_t running_rip, running_next, running_base; /* offsets in CS, and its base */
 
 static void die(const char *what)
 {
@@ -109,6 +109,10 @@ void lab_signal_c(int sig, siginfo_t *info, ucontext_t *uc)
     if (sig == SIGTRAP && r->vector == X86_BP) {
         /* arrived at an INT3 of the code page: the instruction was a branch */
         state->rip--;
+        r->vector = LAB_NO_FAULT;
+    } else if (r->vector == X86_DB && state->rip >= STUB_BASE && state->rip < STUB_BASE + PAGE) {
+        /* the instruction set TF: the trap came after the jump behind it */
+        state->rip = running_next;
         r->vector = LAB_NO_FAULT;
     } else if (r->vector == X86_PF_VEC && (r->error & PF_I) && r->cr2 == state->rip + running_base && state->rip != running_rip) {
         /* a branch to where nothing can be fetched: the branch itself is complete */
@@ -202,6 +206,7 @@ static void run_one(const struct lab_case *k, struct lab_result *r, uint8_t *dat
     r->error = 0;
     r->cr2 = 0;
     running_rip = k->in.rip - code_base;
+    running_next = running_rip + k->len;
     running_base = code_base;
     running = r;
     lab_enter(k->mode != MODE_64);

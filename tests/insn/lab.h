@@ -107,6 +107,7 @@ struct lab_result {
     uint64_t cr2;
     uint32_t lines;       /* 64-byte lines of data memory that changed; the first LAB_LINES are in line[] */
     uint64_t hash;        /* over all of them */
+    uint64_t before;      /* interpreter only: what hash would be had it stored nothing (a case's own patch counts as a change) */
     struct lab_line line[LAB_LINES];
 };
 

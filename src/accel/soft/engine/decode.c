@@ -73,12 +73,23 @@ static uint8_t segment_number(ZydisRegister r)
     return in_range(r, ZYDIS_REGISTER_ES, ZYDIS_REGISTER_GS) ? (uint8_t)(r - ZYDIS_REGISTER_ES) : X86_DS;
 }
 
-static void set_memory(struct insn *out, unsigned slot, const ZydisDecodedOperand *op)
+/* SIB base 101 with mod 00 is a displacement alone, with or without REX.B (SDM 2A table 2-3, note 1). Zydis 4.0.0 makes it R13D when REX.B comes with
+ * a 32-bit address size. */
+static bool sib_without_base(const ZydisDecodedInstruction *zi)
+{
+    return (zi->attributes & ZYDIS_ATTRIB_HAS_SIB) && zi->raw.modrm.mod == 0 && zi->raw.sib.base == 5;
+}
+
+static void set_memory(struct insn *out, unsigned slot, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
 {
     out->kind[slot] = OPD_MEM;
     out->seg = segment_number(op->mem.segment);
     out->base = address_register(op->mem.base);
     out->disp = op->mem.disp.has_displacement ? op->mem.disp.value : 0;
+    if (sib_without_base(zi)) {
+        out->base = INSN_NO_REG;
+        out->disp = zi->raw.disp.value;
+    }
     out->memsize = op->mem.type == ZYDIS_MEMOP_TYPE_AGEN ? 0 : (uint8_t)(op->size / 8 > 255 ? 255 : op->size / 8);
     if (op->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
         /* the index is a vector: its number lies in the operand's own slot */
@@ -110,7 +121,7 @@ static void set_operands(struct insn *out, const ZydisDecodedInstruction *zi, co
             break;
         case ZYDIS_OPERAND_TYPE_MEMORY:
             if (visible && i < 3)
-                set_memory(out, i, op);
+                set_memory(out, i, zi, op);
             break;
         case ZYDIS_OPERAND_TYPE_POINTER:
             out->kind[0] = OPD_IMM;

@@ -263,8 +263,11 @@ static uint64_t cmps_bulk(struct cpu *c, const struct insn *in, uint64_t n, bool
         if ((p->a == p->b) != while_equal)
             break;
     }
-    advance(c, in, X86_RSI, i);
-    advance(c, in, X86_RDI, i);
+    /* of none, not even the upper halves of 32-bit addresses change: the element that follows may fault */
+    if (i) {
+        advance(c, in, X86_RSI, i);
+        advance(c, in, X86_RDI, i);
+    }
     return i;
 }
 
@@ -282,7 +285,8 @@ static uint64_t scas_bulk(struct cpu *c, const struct insn *in, uint64_t n, bool
         if ((p->a == p->b) != while_equal)
             break;
     }
-    advance(c, in, X86_RDI, i);
+    if (i)
+        advance(c, in, X86_RDI, i);
     return i;
 }
 
