@@ -358,6 +358,12 @@ static void judge(struct form *form, const struct builder *b, const ZydisDecoded
     }
 }
 
+/* #UD is what these do (RSM: outside of system-management mode, which our CPUs never enter). */
+static bool undefined_by_definition(ZydisMnemonic m)
+{
+    return m == ZYDIS_MNEMONIC_UD0 || m == ZYDIS_MNEMONIC_UD1 || m == ZYDIS_MNEMONIC_UD2 || m == ZYDIS_MNEMONIC_RSM;
+}
+
 static void consider(struct builder *b, const struct encoding *e, const struct operand_bits *bits)
 {
     ZydisDecodedInstruction zi;
@@ -385,7 +391,7 @@ static void consider(struct builder *b, const struct encoding *e, const struct o
     form->enc.vvvv = bits->vvvv;
     form->enc.vsib = bits->mod != 3 && bits->rm == 4;
     form->has_memory = uses_memory(&zi, ops);
-    form->implemented = insn_decode(bytes, zi.length, b->mode, &in) == 0 && in.exec != exec_ud;
+    form->implemented = insn_decode(bytes, zi.length, b->mode, &in) == 0 && (in.exec != exec_ud || undefined_by_definition(zi.mnemonic));
     judge(form, b, &zi, ops);
 }
 

@@ -45,6 +45,8 @@ struct host {
 static struct lab_result *volatile running;
 static volatile uint64_t running_rip, running_next, running_base; /* offsets in CS, and its base */
 
+static uint8_t int3s[CODE_PAGES * PAGE];
+
 static void die(const char *what)
 {
     fprintf(stderr, "lab: host: %s: %s\n", what, strerror(errno));
@@ -61,7 +63,7 @@ static void *map_shared(size_t n)
 
 static void map_fixed(uintptr_t at, size_t n, int prot, int fd, off_t off)
 {
-    int flags = MAP_FIXED_NOREPLACE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+    int flags = MAP_FIXED_NOREPLACE | MAP_POPULATE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
     if (mmap((void *)at, n, prot, flags, fd, off) != (void *)at)
         die("a fixed address is taken");
 }
@@ -119,6 +121,8 @@ void lab_signal_c(int sig, siginfo_t *info, ucontext_t *uc)
         r->vector = LAB_NO_FAULT;
         state->rflags &= ~(uint64_t)X86_RF;
     }
+    if (r->vector != LAB_NO_FAULT && state->rip != running_rip)
+        r->vector = LAB_ASTRAY;
     g[REG_RIP] = (greg_t)(uintptr_t)lab_resume;
     g[REG_RSP] = (greg_t)state->host_rsp;
     g[REG_EFL] = 0x202;
@@ -150,6 +154,7 @@ static void child_setup(int fd)
         if (data_page_present(p))
             map_fixed(DATA_BASE + p * PAGE, PAGE, p == DATA_RO ? PROT_READ : PROT_READ | PROT_WRITE, fd, (off_t)p * PAGE);
     memset((void *)CODE_BASE, 0xcc, CODE_PAGES * PAGE);
+    memset(int3s, 0xcc, sizeof(int3s));
     memcpy(stub, out64, sizeof(out64));
     memcpy(stub + 16, out32, sizeof(out32));
     memcpy(stub + 64, &leave, 8);
@@ -217,6 +222,9 @@ static void run_one(const struct lab_case *k, struct lab_result *r, uint8_t *dat
         state->rip += code_base;
     r->out = *state;
     memset((void *)k->in.rip, 0xcc, clean);
+    /* a store may have hit the code pages */
+    if (memcmp((void *)CODE_BASE, int3s, sizeof(int3s)))
+        memset((void *)CODE_BASE, 0xcc, CODE_PAGES * PAGE);
     lab_collect(data, pristine, r);
 }
 

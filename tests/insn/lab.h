@@ -98,7 +98,8 @@ struct lab_line {
     uint8_t bytes[LAB_LINE];
 };
 
-enum { LAB_NO_FAULT = 0xff, LAB_LOST = 0xfe /* the child died in this case */ };
+enum { LAB_NO_FAULT = 0xff, LAB_LOST = 0xfe /* the child died in this case */,
+       LAB_ASTRAY = 0xfd /* a branch came to bytes that are no INT3 and something else ran: says nothing */ };
 
 struct lab_result {
     struct lab_state out; /* at the fault, or after the instruction */

@@ -63,6 +63,9 @@ static bool bulk_possible(const struct cpu *c, uint64_t n)
 /* Host address of at most n elements at seg:off, and how many are there. 0: go element by element. */
 static uint64_t piece(struct cpu *c, const struct insn *in, unsigned seg, uint64_t off, uint64_t n, bool write, uint8_t **host)
 {
+    /* an element that crosses the segment's limit faults for that, whatever its page */
+    if (c->mode != MODE_64 && off + in->opsize - 1 > c->seg[seg].limit)
+        return 0;
     uint64_t bytes = cpu_bulk(c, seg, off, write, host), room = mask_size(in->adsize) - off;
     if (bytes > room)
         bytes = room + 1;
