@@ -37,9 +37,16 @@ printf '[Service]\nExecStart=\nExecStart=-/sbin/agetty --noclear -L 115200 %%I l
     > "$root/etc/systemd/system/serial-getty@ttyS0.service.d/login.conf"
 # No resolved in a minimal system: the user network's DNS server is always at the same address.
 printf 'nameserver 10.0.2.3\n' > "$root/etc/resolv.conf"
+mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 ln -sf /lib/systemd/system/systemd-networkd.service "$root/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
-ln -sf /dev/null "$root/etc/systemd/system/systemd-networkd-wait-online.service"
-echo uninitialized > "$root/etc/machine-id"
+# What a virtual machine without a screen has no use for.
+for unit in systemd-networkd-wait-online.service systemd-firstboot.service systemd-pstore.service modprobe@drm.service \
+    modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service modprobe@dm_mod.service sys-fs-fuse-connections.mount \
+    getty@tty1.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$root/etc/machine-id"
+echo >> "$root/etc/machine-id"
 printf 'deb http://deb.example.invalid/debian %s main\n' "$suite" > "$root/etc/apt/sources.list"
 for d in "${KERNEL_DIR:-}"/lib/modules/*; do
     [ -d "$d" ] && mkdir -p "$root/lib/modules" && cp -a "$d" "$root/lib/modules/"
