@@ -37,9 +37,18 @@ static void undefined_encodings_raise_ud(void **state)
         const char *bytes;
         unsigned n;
     } list[] = {
-        {"\x0f\x0b", 2}, {"\x0f\xb9\xc0", 3}, {"\x0f\xff\xc0", 3}, {"\x06", 1}, {"\xf0\x48\x89\x03", 4} /* lock mov */, {"\xf0\x01\xc3", 3} /* lock add ebx, eax */,
-        {"\xf0\x39\x03", 3} /* lock cmp */, {"\xf0\x0f\xa3\x03", 4} /* lock bt */, {"\x0f\x20\xc8", 3} /* mov rax, cr1 */, {"\x8e\xc8", 2} /* mov cs, eax */,
-        {"\x66\xc5\xf8\x57\xc0", 5} /* 66 before VEX */, {"\x48\xc5\xf8\x57\xc0", 5} /* REX before VEX */,
+        {"\x0f\x0b", 2},
+        {"\x0f\xb9\xc0", 3},
+        {"\x0f\xff\xc0", 3},
+        {"\x06", 1},
+        {"\xf0\x48\x89\x03", 4} /* lock mov */,
+        {"\xf0\x01\xc3", 3} /* lock add ebx, eax */,
+        {"\xf0\x39\x03", 3} /* lock cmp */,
+        {"\xf0\x0f\xa3\x03", 4} /* lock bt */,
+        {"\x0f\x20\xc8", 3} /* mov rax, cr1 */,
+        {"\x8e\xc8", 2} /* mov cs, eax */,
+        {"\x66\xc5\xf8\x57\xc0", 5} /* 66 before VEX */,
+        {"\x48\xc5\xf8\x57\xc0", 5} /* REX before VEX */,
     };
     (void)state;
     for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
@@ -134,10 +143,14 @@ static void what_may_branch_ends_a_block(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_instruction_that_runs_out_of_bytes_asks_for_more), cmocka_unit_test(more_than_15_bytes_is_a_general_protection_fault),
-        cmocka_unit_test(undefined_encodings_raise_ud), cmocka_unit_test(hint_space_does_nothing),
-        cmocka_unit_test(memory_operands_have_their_default_segment), cmocka_unit_test(the_last_repeat_prefix_of_a_string_instruction_counts),
-        cmocka_unit_test(operands_are_resolved), cmocka_unit_test(what_may_branch_ends_a_block),
+        cmocka_unit_test(an_instruction_that_runs_out_of_bytes_asks_for_more),
+        cmocka_unit_test(more_than_15_bytes_is_a_general_protection_fault),
+        cmocka_unit_test(undefined_encodings_raise_ud),
+        cmocka_unit_test(hint_space_does_nothing),
+        cmocka_unit_test(memory_operands_have_their_default_segment),
+        cmocka_unit_test(the_last_repeat_prefix_of_a_string_instruction_counts),
+        cmocka_unit_test(operands_are_resolved),
+        cmocka_unit_test(what_may_branch_ends_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
