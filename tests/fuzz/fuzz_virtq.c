@@ -1,8 +1,9 @@
 /*
  * Rings, registers and backends' answers, in any order, for each virtio device over each transport.
  *
- * Input: device, transport, features to leave out; then operations of 8 bytes: what, queue, and six of arguments. Rings lie at fixed places, so
- * that the fuzzer finds them; so do requests in the right form, as something to start from.
+ * Input: device, transport, features to leave out; then operations of 8 bytes: what, queue, and six of
+ * arguments. Rings lie at fixed places, so that the fuzzer finds them; so do requests in the right form, as
+ * something to start from.
  */
 #include <stdlib.h>
 #include "base/log.h"
@@ -14,7 +15,15 @@
 #include "device/virtio/test/ring.h"
 #include "fuzz.h"
 
-enum { RINGS = 0x20000, RING_STEP = 0x4000, AVAIL = 0x1000, USED = 0x2000, TABLES = 0x10000, REQUESTS = 0x8000, BUFFERS = 0x100000 };
+enum {
+    RINGS = 0x20000,
+    RING_STEP = 0x4000,
+    AVAIL = 0x1000,
+    USED = 0x2000,
+    TABLES = 0x10000,
+    REQUESTS = 0x8000,
+    BUFFERS = 0x100000
+};
 enum { MAX_OPS = 400, QUEUES = 3, SIZE = 16, OP = 8 };
 enum { DEV_BLK, DEV_NET, DEV_CONSOLE, DEV_RNG, DEVS };
 
@@ -34,12 +43,15 @@ static struct virtio_dev *make(struct bed *b)
     switch (b->kind) {
     case DEV_BLK:
         fake_disk_init(&b->disk);
-        return virtio_blk_new(&(struct virtio_blk_config){.queues = QUEUES, .queue_size = 64}, &b->disk.disk, r->loop, r->mem, NULL);
+        return virtio_blk_new(&(struct virtio_blk_config){.queues = QUEUES, .queue_size = 64}, &b->disk.disk,
+                              r->loop, r->mem, NULL);
     case DEV_NET:
         fake_net_init(&b->net);
         b->net.echo = true;
-        b->net.caps = (struct net_caps){.vnet_hdr = true, .csum = true, .guest_csum = true, .tso4 = true, .guest_tso4 = true};
-        return virtio_net_new(&(struct virtio_net_config){.queue_size = 64}, &b->net.net, r->loop, r->mem, NULL);
+        b->net.caps = (struct net_caps){
+            .vnet_hdr = true, .csum = true, .guest_csum = true, .tso4 = true, .guest_tso4 = true};
+        return virtio_net_new(&(struct virtio_net_config){.queue_size = 64}, &b->net.net, r->loop, r->mem,
+                              NULL);
     case DEV_CONSOLE:
         fake_chr_init(&b->chr);
         b->chr.room = 4096;
@@ -52,7 +64,8 @@ static struct virtio_dev *make(struct bed *b)
 static void setup_queue(struct bed *b, unsigned i)
 {
     uint64_t at = RINGS + (uint64_t)RING_STEP * i;
-    b->ring[i] = (struct ring){.rig = &b->r, .queue = i, .size = SIZE, .desc = at, .avail = at + AVAIL, .used = at + USED};
+    b->ring[i] = (struct ring){
+        .rig = &b->r, .queue = i, .size = SIZE, .desc = at, .avail = at + AVAIL, .used = at + USED};
     mem_fill(b->r.mem, at + AVAIL, 0, 256);
     mem_fill(b->r.mem, at + USED, 0, 256);
     drv_queue_setup(&b->r, i, SIZE, at, at + AVAIL, at + USED);
@@ -77,7 +90,8 @@ static void lay_requests(struct bed *b)
     }
 }
 
-/* Addresses worth having: buffers, requests, tables, the rings themselves, the end of RAM, ROM, registers, nowhere. */
+/* Addresses worth having: buffers, requests, tables, the rings themselves, the end of RAM, ROM, registers,
+ * nowhere. */
 static uint64_t address(const struct bed *b, uint8_t where, uint8_t low)
 {
     switch (where & 7) {
@@ -93,7 +107,10 @@ static uint64_t address(const struct bed *b, uint8_t where, uint8_t low)
     case 5:
         return RIG_RAM - low;
     case 6:
-        return (where & 8 ? (uint64_t)RIG_ROM : b->r.transport == RIG_OVER_MMIO ? (uint64_t)RIG_MMIO : b->r.bar) + low;
+        return (where & 8                         ? (uint64_t)RIG_ROM
+                : b->r.transport == RIG_OVER_MMIO ? (uint64_t)RIG_MMIO
+                                                  : b->r.bar) +
+               low;
     default:
         return where & 8 ? UINT64_MAX - low : 0x4000000000ull + low;
     }
@@ -101,7 +118,8 @@ static uint64_t address(const struct bed *b, uint8_t where, uint8_t low)
 
 static uint32_t length(uint8_t v)
 {
-    static const uint32_t fond[] = {0, 1, 12, 16, 20, 511, 512, 513, 1514, 4096, 65536, 65563, RIG_RAM, 0x7fffffff, 0xfffffff0, 0xffffffff};
+    static const uint32_t fond[] = {0,    1,    12,    16,    20,      511,        512,        513,
+                                    1514, 4096, 65536, 65563, RIG_RAM, 0x7fffffff, 0xfffffff0, 0xffffffff};
     return v & 0x80 ? fond[v & 15] : v;
 }
 
@@ -140,7 +158,8 @@ static void event(struct bed *b, const uint8_t *op)
 static void write_desc(struct bed *b, struct ring *g, const uint8_t *op)
 {
     uint64_t table = op[0] & 0x10 ? TABLES + 0x100ull * (op[2] >> 4) : g->desc;
-    ring_desc(g, table, op[2] & 15, address(b, op[3], op[4]), length(op[5]), op[6], op[7] & 0x80 ? op[7] * 257u : op[7] & 15);
+    ring_desc(g, table, op[2] & 15, address(b, op[3], op[4]), length(op[5]), op[6],
+              op[7] & 0x80 ? op[7] * 257u : op[7] & 15);
 }
 
 static void poke(struct bed *b, const uint8_t *op)
@@ -150,7 +169,8 @@ static void poke(struct bed *b, const uint8_t *op)
     if (op[2] & 0x80)
         pci_config_write(b->r.root, RIG_SLOT, 0, off & 0xff, size > 4 ? 4 : size, (uint32_t)v);
     else
-        mem_mmio_write(b->r.mem, (b->r.transport == RIG_OVER_MMIO ? RIG_MMIO + (off & 0x1ff) : b->r.bar + off), size, v);
+        mem_mmio_write(
+            b->r.mem, (b->r.transport == RIG_OVER_MMIO ? RIG_MMIO + (off & 0x1ff) : b->r.bar + off), size, v);
 }
 
 static void run_op(struct bed *b, const uint8_t *op)
@@ -169,9 +189,11 @@ static void run_op(struct bed *b, const uint8_t *op)
         ring_kick(g);
         break;
     case 5: /* a well-formed chain: a request, a buffer, room for the answer */
-        ring_add(g, (const struct ring_buf[]){{REQUESTS + 16ull * (op[2] % 12), 16, false},
-                                              {BUFFERS + op[3], length(op[4]), op[5] & 1},
-                                              {BUFFERS + 0x80000, op[6], true}}, 2 + (op[5] >> 1 & 1));
+        ring_add(g,
+                 (const struct ring_buf[]){{REQUESTS + 16ull * (op[2] % 12), 16, false},
+                                           {BUFFERS + op[3], length(op[4]), op[5] & 1},
+                                           {BUFFERS + 0x80000, op[6], true}},
+                 2 + (op[5] >> 1 & 1));
         ring_kick(g);
         break;
     case 6:
@@ -198,7 +220,8 @@ static void run_op(struct bed *b, const uint8_t *op)
         device_reset(b->r.dev);
         break;
     case 13:
-        ring_put16(g, g->avail + (op[2] & 63), (uint16_t)(op[3] | op[4] << 8)); /* flags, index, event: whatever */
+        ring_put16(g, g->avail + (op[2] & 63),
+                   (uint16_t)(op[3] | op[4] << 8)); /* flags, index, event: whatever */
         break;
     default:
         poke(b, op);

@@ -6,12 +6,13 @@
 #include "device/pci/internal.h"
 #include "guest/bus.h"
 
-/* BARs lie below RAM and the board's chips where a guest moves them on top: memory wins, as behind a real host bridge. */
+/* BARs lie below RAM and the board's chips where a guest moves them on top: memory wins, as behind a real
+ * host bridge. */
 enum { BAR_PRIORITY = -1 };
 #define BAR_ADDRESS_END (1ull << 52) /* the architecture's physical addresses */
 
-void pci_function_init(struct pci_function *f, const struct device_ops *ops, unsigned instance, uint16_t vendor, uint16_t device,
-                       uint32_t class_rev)
+void pci_function_init(struct pci_function *f, const struct device_ops *ops, unsigned instance,
+                       uint16_t vendor, uint16_t device, uint32_t class_rev)
 {
     device_init(&f->dev, ops, instance);
     pci_put16(f->config, PCI_REG_VENDOR, vendor);
@@ -19,7 +20,8 @@ void pci_function_init(struct pci_function *f, const struct device_ops *ops, uns
     pci_put32(f->config, PCI_REG_CLASS_REV, class_rev);
     f->cap_free = PCI_REG_HEADER_END;
     pci_put16(f->wmask, PCI_REG_COMMAND,
-              PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY | PCI_COMMAND_SERR | PCI_COMMAND_INTX_OFF);
+              PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
+                  PCI_COMMAND_SERR | PCI_COMMAND_INTX_OFF);
     pci_put16(f->w1c, PCI_REG_STATUS, PCI_STATUS_W1C);
     f->wmask[PCI_REG_CACHE_LINE] = 0xff;
     f->wmask[PCI_REG_INTERRUPT_LINE] = 0xff;
@@ -27,7 +29,8 @@ void pci_function_init(struct pci_function *f, const struct device_ops *ops, uns
 
 void pci_set_bar(struct pci_function *f, unsigned index, const struct pci_bar *bar)
 {
-    CHECK(index < PCI_BARS && is_pow2(bar->size) && bar->size >= (bar->io ? 4 : 16) && !(bar->io && bar->mem64));
+    CHECK(index < PCI_BARS && is_pow2(bar->size) && bar->size >= (bar->io ? 4 : 16) &&
+          !(bar->io && bar->mem64));
     CHECK(!bar->mem64 || index + 1 < PCI_BARS);
     struct pci_bar *b = &f->bar[index];
     *b = *bar;
@@ -38,7 +41,9 @@ void pci_set_bar(struct pci_function *f, unsigned index, const struct pci_bar *b
         b->opaque = f;
     unsigned reg = PCI_REG_BAR0 + 4 * index;
     uint64_t mask = ~(b->size - 1);
-    pci_put32(f->config, reg, (b->io ? PCI_BAR_IO : 0u) | (b->mem64 ? PCI_BAR_MEM64 : 0u) | (b->prefetch ? PCI_BAR_PREFETCH : 0u));
+    pci_put32(f->config, reg,
+              (b->io ? PCI_BAR_IO : 0u) | (b->mem64 ? PCI_BAR_MEM64 : 0u) |
+                  (b->prefetch ? PCI_BAR_PREFETCH : 0u));
     pci_put32(f->wmask, reg, (uint32_t)mask);
     if (b->mem64)
         pci_put32(f->wmask, reg + 4, (uint32_t)(mask >> 32));
@@ -87,8 +92,8 @@ static void bar_move_io(struct pci_function *f, struct pci_bar *b, uint64_t at)
     if (b->mapped)
         bus_release(f->root->cfg.bus, (uint16_t)b->addr, (uint16_t)b->size);
     /* A guest may put it where other ports are: then it is decoded by them, and not by us. */
-    b->mapped = at != UINT64_MAX && !bus_claim(f->root->cfg.bus, f->dev.ops->kind, (uint16_t)at, (uint16_t)b->size, b->io_ops, b->opaque,
-                                               &f->dev.lock, NULL);
+    b->mapped = at != UINT64_MAX && !bus_claim(f->root->cfg.bus, f->dev.ops->kind, (uint16_t)at,
+                                               (uint16_t)b->size, b->io_ops, b->opaque, &f->dev.lock, NULL);
 }
 
 static void bar_move_mem(struct pci_function *f, struct pci_bar *b, uint64_t at)
@@ -185,8 +190,14 @@ int pci_function_plug(struct pci_root *r, struct pci_function *f, unsigned slot,
         struct pci_bar *b = &f->bar[i];
         if (!b->size || b->io)
             continue;
-        const struct mem_region region = {.name = f->dev.ops->kind, .base = b->addr, .size = b->size, .priority = BAR_PRIORITY,
-                                          .kind = MEM_MMIO, .ops = b->ops, .opaque = b->opaque, .lock = &f->dev.lock};
+        const struct mem_region region = {.name = f->dev.ops->kind,
+                                          .base = b->addr,
+                                          .size = b->size,
+                                          .priority = BAR_PRIORITY,
+                                          .kind = MEM_MMIO,
+                                          .ops = b->ops,
+                                          .opaque = b->opaque,
+                                          .lock = &f->dev.lock};
         b->region = mem_add(r->cfg.mem, &region, e);
         b->mapped = true;
         if (!b->region)
@@ -243,12 +254,14 @@ static const struct field function_fields[] = {
     FIELD_BLOB(struct pci_function, config),
     FIELD_ARRAY(struct pci_function, msix_address),
     FIELD_ARRAY(struct pci_function, msix_data),
-    FIELD_ARRAY(struct pci_function, msix_control, .dflt = PCI_MSIX_VECTOR_MASKED, .max = PCI_MSIX_VECTOR_MASKED),
+    FIELD_ARRAY(struct pci_function, msix_control, .dflt = PCI_MSIX_VECTOR_MASKED,
+                .max = PCI_MSIX_VECTOR_MASKED),
     FIELD(struct pci_function, msix_pending),
     FIELD(struct pci_function, intx_level, .max = 1),
 };
 
-/* What software cannot change must be what this function has: else the state is of another device, or was tampered with. */
+/* What software cannot change must be what this function has: else the state is of another device, or was
+ * tampered with. */
 static int function_post_load(void *obj, struct err *e)
 {
     struct pci_function *f = obj;
@@ -257,8 +270,9 @@ static int function_post_load(void *obj, struct err *e)
         if (i == PCI_REG_STATUS)
             free_bits |= PCI_STATUS_INTX;
         if ((f->config[i] ^ f->fixed[i]) & ~free_bits)
-            return err_set(e, EINVAL, "PCI slot %u: saved configuration byte 0x%x is 0x%02x, the device's is 0x%02x", f->slot, i,
-                           f->config[i], f->fixed[i]);
+            return err_set(e, EINVAL,
+                           "PCI slot %u: saved configuration byte 0x%x is 0x%02x, the device's is 0x%02x",
+                           f->slot, i, f->config[i], f->fixed[i]);
     }
     for (unsigned i = 0; i < PCI_MAX_MSIX; i++)
         f->msix_address[i] &= ~3ull;
@@ -266,8 +280,11 @@ static int function_post_load(void *obj, struct err *e)
     return 0;
 }
 
-const struct field_table pci_function_table = {.name = "pci", .version = 1, .fields = function_fields,
-                                               .count = ARRAY_LEN(function_fields), .post_load = function_post_load};
+const struct field_table pci_function_table = {.name = "pci",
+                                               .version = 1,
+                                               .fields = function_fields,
+                                               .count = ARRAY_LEN(function_fields),
+                                               .post_load = function_post_load};
 
 int pci_function_loaded(struct pci_function *f, struct err *e)
 {

@@ -18,11 +18,12 @@ struct pci_root {
     struct pci_function bridge; /* slot 0 unless bare; its struct device stands for the root */
     struct pci_root_config cfg;
     _Atomic(struct pci_function *) fn[PCI_SLOTS][PCI_FUNCTIONS];
-    uint32_t address;           /* port 0xcf8; accessed atomically: the root has no lock */
-    uint8_t reset_control;      /* port 0xcf9, likewise */
+    uint32_t address;      /* port 0xcf8; accessed atomically: the root has no lock */
+    uint8_t reset_control; /* port 0xcf9, likewise */
     struct mem_region *ecam;
     bool ports_claimed;
-    struct lock intx_lock;      /* covers intx_count and every function's intx_wire; rank LOCK_MAP: under devices, above interrupt controllers */
+    struct lock intx_lock; /* covers intx_count and every function's intx_wire; rank LOCK_MAP: under devices,
+                              above interrupt controllers */
     unsigned intx_count[PCI_PINS];
     struct pci_window mmio32, mmio64, io;
 };

@@ -4,12 +4,15 @@
 #include "base/range.h"
 #include "device/pci/internal.h"
 
-int pci_add_msix(struct pci_function *f, unsigned count, unsigned bar, uint32_t table, uint32_t pba, struct err *e)
+int pci_add_msix(struct pci_function *f, unsigned count, unsigned bar, uint32_t table, uint32_t pba,
+                 struct err *e)
 {
     if (!count || count > PCI_MAX_MSIX)
-        return err_set(e, EINVAL, "MSI-X with %u vectors: 1 to %u are possible", count, (unsigned)PCI_MAX_MSIX);
+        return err_set(e, EINVAL, "MSI-X with %u vectors: 1 to %u are possible", count,
+                       (unsigned)PCI_MAX_MSIX);
     CHECK(bar < PCI_BARS && !f->msix_cap && !(table & 7) && !(pba & 7));
-    CHECK(range_inside(table, count * PCI_MSIX_ENTRY, f->bar[bar].size) && range_inside(pba, 8, f->bar[bar].size));
+    CHECK(range_inside(table, count * PCI_MSIX_ENTRY, f->bar[bar].size) &&
+          range_inside(pba, 8, f->bar[bar].size));
     CHECK(!range_overlap(table, count * PCI_MSIX_ENTRY, pba, 8));
     unsigned cap = pci_add_cap(f, PCI_CAP_MSIX, 12);
     f->msix_cap = (uint8_t)cap;
@@ -40,8 +43,8 @@ bool pci_msix_message(const struct pci_function *f, unsigned v, struct msi_messa
 {
     CHECK(v < f->msix_count);
     *out = (struct msi_message){.address = f->msix_address[v], .data = f->msix_data[v]};
-    return (control(f) & (PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL)) == PCI_MSIX_ENABLE && !(f->msix_control[v] & PCI_MSIX_VECTOR_MASKED) &&
-           pci_bus_master(f);
+    return (control(f) & (PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL)) == PCI_MSIX_ENABLE &&
+           !(f->msix_control[v] & PCI_MSIX_VECTOR_MASKED) && pci_bus_master(f);
 }
 
 static void send_if_pending(struct pci_function *f, unsigned v)

@@ -7,7 +7,8 @@
 #include "device/pci/internal.h"
 #include "guest/bus.h"
 
-/* Identity of a generic PCI Express host bridge; no driver binds to it, but operating systems look for one of its class in slot 0. */
+/* Identity of a generic PCI Express host bridge; no driver binds to it, but operating systems look for one of
+ * its class in slot 0. */
 enum { BRIDGE_VENDOR = 0x1b36, BRIDGE_DEVICE = 0x0008, BRIDGE_CLASS_REV = 0x06000000 };
 
 enum { PORT_ADDRESS = 0xcf8, PORT_COUNT = 8, PORT_RESET = 1, PORT_DATA = 4 };
@@ -38,7 +39,8 @@ uint32_t pci_config_read(struct pci_root *r, unsigned slot, unsigned fn, unsigne
     return v;
 }
 
-void pci_config_write(struct pci_root *r, unsigned slot, unsigned fn, unsigned off, unsigned size, uint32_t value)
+void pci_config_write(struct pci_root *r, unsigned slot, unsigned fn, unsigned off, unsigned size,
+                      uint32_t value)
 {
     struct pci_function *f = function_at(r, slot, fn);
     if (!f || !range_inside(off, size, PCI_CONFIG_SIZE))
@@ -57,7 +59,8 @@ static uint64_t ecam_read(void *opaque, uint64_t offset, unsigned size)
 
 static void ecam_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
 {
-    pci_config_write(opaque, (unsigned)(offset >> 15), offset >> 12 & 7, offset & 0xfff, size, (uint32_t)value);
+    pci_config_write(opaque, (unsigned)(offset >> 15), offset >> 12 & 7, offset & 0xfff, size,
+                     (uint32_t)value);
 }
 
 static const struct mem_ops ecam_ops = {.read = ecam_read, .write = ecam_write, .max_size = 4};
@@ -81,7 +84,8 @@ static uint32_t port_read(void *opaque, uint16_t offset, unsigned size)
     struct pci_root *r = opaque;
     unsigned slot, fn, reg;
     if (offset >= PORT_DATA)
-        return selected(r, &slot, &fn, &reg) ? pci_config_read(r, slot, fn, reg + (offset & 3u), size) : ones(size);
+        return selected(r, &slot, &fn, &reg) ? pci_config_read(r, slot, fn, reg + (offset & 3u), size)
+                                             : ones(size);
     if (offset == 0 && size == 4)
         return __atomic_load_n(&r->address, __ATOMIC_RELAXED);
     if (offset == PORT_RESET && size == 1)
@@ -100,7 +104,8 @@ static void port_write(void *opaque, uint16_t offset, unsigned size, uint32_t va
         __atomic_store_n(&r->address, value & ADDRESS_MASK, __ATOMIC_RELAXED);
     } else if (offset == PORT_RESET && size == 1) {
         /* A reset happens when the bit goes from 0 to 1 (ICH9 datasheet, 13.7.5 RST_CNT). */
-        uint8_t was = __atomic_exchange_n(&r->reset_control, (uint8_t)(value & RESET_WRITABLE), __ATOMIC_RELAXED);
+        uint8_t was =
+            __atomic_exchange_n(&r->reset_control, (uint8_t)(value & RESET_WRITABLE), __ATOMIC_RELAXED);
         if ((value & RESET_CPU) && !(was & RESET_CPU) && r->cfg.reset)
             r->cfg.reset(r->cfg.reset_opaque);
     }
@@ -151,8 +156,9 @@ int pci_assign_bars(struct pci_root *r, struct pci_function *f, struct err *e)
         if (rc && b->mem64)
             rc = window_take(&r->mmio64, b->size, &b->addr);
         if (rc)
-            return err_set(e, ENOSPC, "PCI slot %u: no room in the host bridge's windows for BAR %u of 0x%llx bytes", f->slot, i,
-                           (unsigned long long)b->size);
+            return err_set(e, ENOSPC,
+                           "PCI slot %u: no room in the host bridge's windows for BAR %u of 0x%llx bytes",
+                           f->slot, i, (unsigned long long)b->size);
         unsigned reg = PCI_REG_BAR0 + 4 * i;
         pci_put32(f->config, reg, (pci_get32(f->config, reg) & (b->io ? 3u : 15u)) | (uint32_t)b->addr);
         if (b->mem64)
@@ -179,8 +185,11 @@ static int root_post_load(void *obj, struct err *e)
     return 0;
 }
 
-static const struct field_table root_table = {
-    .name = "pci-root", .version = 1, .fields = root_fields, .count = ARRAY_LEN(root_fields), .post_load = root_post_load};
+static const struct field_table root_table = {.name = "pci-root",
+                                              .version = 1,
+                                              .fields = root_fields,
+                                              .count = ARRAY_LEN(root_fields),
+                                              .post_load = root_post_load};
 
 static struct pci_root *root_of(struct device *d)
 {
@@ -218,8 +227,11 @@ static void root_device_free(struct device *d)
     (void)d; /* pci_root_free does, after the functions have gone */
 }
 
-static const struct device_ops root_ops = {
-    .kind = "pci-root", .reset = root_reset, .saved = root_saved, .loaded = root_loaded, .free = root_device_free};
+static const struct device_ops root_ops = {.kind = "pci-root",
+                                           .reset = root_reset,
+                                           .saved = root_saved,
+                                           .loaded = root_loaded,
+                                           .free = root_device_free};
 
 struct device *pci_root_device(struct pci_root *r)
 {
@@ -228,8 +240,12 @@ struct device *pci_root_device(struct pci_root *r)
 
 static int root_connect(struct pci_root *r, struct err *e)
 {
-    const struct mem_region ecam = {.name = "pci-ecam", .base = r->cfg.ecam_base, .size = 1 << 20, .kind = MEM_MMIO,
-                                    .ops = &ecam_ops, .opaque = r};
+    const struct mem_region ecam = {.name = "pci-ecam",
+                                    .base = r->cfg.ecam_base,
+                                    .size = 1 << 20,
+                                    .kind = MEM_MMIO,
+                                    .ops = &ecam_ops,
+                                    .opaque = r};
     if (r->cfg.ecam_base) {
         r->ecam = mem_add(r->cfg.mem, &ecam, e);
         if (!r->ecam)

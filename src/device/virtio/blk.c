@@ -25,7 +25,14 @@ enum {
 };
 
 /* Requests and their answers, 5.2.6. */
-enum { BLK_T_IN = 0, BLK_T_OUT = 1, BLK_T_FLUSH = 4, BLK_T_GET_ID = 8, BLK_T_DISCARD = 11, BLK_T_WRITE_ZEROES = 13 };
+enum {
+    BLK_T_IN = 0,
+    BLK_T_OUT = 1,
+    BLK_T_FLUSH = 4,
+    BLK_T_GET_ID = 8,
+    BLK_T_DISCARD = 11,
+    BLK_T_WRITE_ZEROES = 13
+};
 enum { BLK_S_OK = 0, BLK_S_IOERR = 1, BLK_S_UNSUPP = 2 };
 enum { SECTOR = 512, ID_BYTES = 20, SEGMENT_UNMAP = 1 };
 
@@ -56,15 +63,17 @@ struct blk_config {
     uint8_t write_zeroes_may_unmap, unused1[3];
 };
 
-_Static_assert(sizeof(struct blk_config) == 64 && offsetof(struct blk_config, max_write_zeroes_sectors) == 48, "layout of 5.2.4");
+_Static_assert(sizeof(struct blk_config) == 64 && offsetof(struct blk_config, max_write_zeroes_sectors) == 48,
+               "layout of 5.2.4");
 
 enum {
     CONFIG_SIZE = 60,
     DEFAULT_QUEUE = 256,
-    CHAIN_PIECES = 512,      /* iovecs of one request: seg_max, header, status, and what memory's own borders add */
-    MAX_IN_FLIGHT = 512,     /* requests at the disk, over all queues */
-    MAX_SEGMENTS = 32,       /* of one discard */
-    MAX_TRANSFER = 1 << 30,  /* bytes of one read or write */
+    CHAIN_PIECES =
+        512, /* iovecs of one request: seg_max, header, status, and what memory's own borders add */
+    MAX_IN_FLIGHT = 512,        /* requests at the disk, over all queues */
+    MAX_SEGMENTS = 32,          /* of one discard */
+    MAX_TRANSFER = 1 << 30,     /* bytes of one read or write */
     MAX_ZERO_SECTORS = 1 << 22, /* of one discard or write zeroes segment: 2 GiB */
 };
 
@@ -72,9 +81,9 @@ struct virtio_blk {
     struct virtio_dev vd; /* first */
     struct disk *disk;
     struct disk_info info;
-    uint8_t writeback;    /* the cache mode of CONFIG_WCE */
-    unsigned in_flight;   /* at the disk, those of older epochs included */
-    bool stalled;         /* queues wait for in_flight to fall */
+    uint8_t writeback;  /* the cache mode of CONFIG_WCE */
+    unsigned in_flight; /* at the disk, those of older epochs included */
+    bool stalled;       /* queues wait for in_flight to fall */
     struct iovec iov[CHAIN_PIECES];
     uint64_t gpa[CHAIN_PIECES];
 };
@@ -86,9 +95,9 @@ struct blk_request {
     struct virtqueue *q;
     struct virtq_chain chain; /* `in` without its last byte, the status */
     struct blk_header header;
-    uint8_t *status;          /* where it goes, and its guest address */
+    uint8_t *status; /* where it goes, and its guest address */
     uint64_t status_gpa;
-    bool then_flush;          /* a write with the cache off is done when it is flushed */
+    bool then_flush; /* a write with the cache off is done when it is flushed */
     unsigned segment, segments;
     struct blk_segment *segs; /* of discard and write zeroes, NULL otherwise */
     struct iovec iov[];       /* the chain's, then its guest addresses */
@@ -114,7 +123,8 @@ static uint8_t log2_of(uint32_t v)
 static void config_read(struct virtio_dev *d, uint32_t off, void *out, uint32_t n)
 {
     struct virtio_blk *b = blk_of(d);
-    uint32_t physical = b->info.physical_block > b->info.block_size ? b->info.physical_block : b->info.block_size;
+    uint32_t physical =
+        b->info.physical_block > b->info.block_size ? b->info.physical_block : b->info.block_size;
     struct blk_config c = {
         .capacity = b->info.size / SECTOR,
         .seg_max = d->vq[0].max_size - 2u < 254 ? d->vq[0].max_size - 2u : 254,
@@ -154,7 +164,8 @@ static void finish(struct blk_request *r, uint8_t status)
 {
     struct virtqueue *q = r->q;
     struct virtio_dev *d = q->dev;
-    /* Whatever came of it, its buffer may have been written; the reset that disowned it does not undo that. */
+    /* Whatever came of it, its buffer may have been written; the reset that disowned it does not undo that.
+     */
     if (r->header.type == BLK_T_IN)
         virtq_written(d, &r->chain, 0, r->disk.length); /* 0 where it never got to the disk */
     if (!virtq_current(q, &r->chain)) {
@@ -241,7 +252,8 @@ static int start_transfer(struct blk_request *r)
     unsigned count = read ? r->chain.in_count : r->chain.out_count;
     struct iovec *iov = read ? r->chain.in : iov_skip(r->chain.out, &count, sizeof(r->header));
     uint64_t len = read ? r->chain.in_len - 1 : r->chain.out_len - sizeof(r->header);
-    if (len % SECTOR || len > MAX_TRANSFER || !range_inside(r->header.sector, len / SECTOR, b->info.size / SECTOR))
+    if (len % SECTOR || len > MAX_TRANSFER ||
+        !range_inside(r->header.sector, len / SECTOR, b->info.size / SECTOR))
         return BLK_S_IOERR;
     if (!read && b->info.readonly)
         return BLK_S_IOERR;
@@ -264,7 +276,8 @@ static int start_segments(struct blk_request *r)
     uint64_t len = r->chain.out_len - sizeof(r->header);
     if (!virtio_has(&b->vd, discard ? BLK_F_DISCARD : BLK_F_WRITE_ZEROES))
         return BLK_S_UNSUPP;
-    if (!len || len % sizeof(struct blk_segment) || len / sizeof(struct blk_segment) > (discard ? MAX_SEGMENTS : 1) || b->info.readonly)
+    if (!len || len % sizeof(struct blk_segment) ||
+        len / sizeof(struct blk_segment) > (discard ? MAX_SEGMENTS : 1) || b->info.readonly)
         return BLK_S_IOERR;
     r->segs = malloc(len);
     if (!r->segs)
@@ -272,7 +285,8 @@ static int start_segments(struct blk_request *r)
     r->segments = (unsigned)(len / sizeof(struct blk_segment));
     iov_to_buf(r->chain.out, r->chain.out_count, sizeof(r->header), r->segs, len);
     for (unsigned i = 0; i < r->segments; i++)
-        if (r->segs[i].flags & (discard ? ~0u : ~(uint32_t)SEGMENT_UNMAP)) /* reserved bits, and unmap of a discard (5.2.6.2) */
+        if (r->segs[i].flags &
+            (discard ? ~0u : ~(uint32_t)SEGMENT_UNMAP)) /* reserved bits, and unmap of a discard (5.2.6.2) */
             return BLK_S_UNSUPP;
     r->disk.op = discard ? DISK_DISCARD : DISK_WRITE_ZEROES;
     r->then_flush = write_through(b);
@@ -311,7 +325,8 @@ static int start(struct blk_request *r)
     }
 }
 
-/* A request of its own for the chain popped into the device's scratch; NULL: malformed (the device is broken) or out of memory. */
+/* A request of its own for the chain popped into the device's scratch; NULL: malformed (the device is broken)
+ * or out of memory. */
 static struct blk_request *request_new(struct virtio_blk *b, struct virtqueue *q, const struct virtq_chain *c)
 {
     unsigned n = c->out_count + c->in_count;
@@ -401,16 +416,22 @@ static void blk_free(struct device *dev)
     free(b);
 }
 
-static const struct device_ops device_ops = {.kind = "virtio-blk", .reset = virtio_dev_reset, .pause = blk_pause,
-                                             .resume = virtio_dev_resume, .saved = virtio_dev_saved, .loaded = virtio_dev_loaded,
+static const struct device_ops device_ops = {.kind = "virtio-blk",
+                                             .reset = virtio_dev_reset,
+                                             .pause = blk_pause,
+                                             .resume = virtio_dev_resume,
+                                             .saved = virtio_dev_saved,
+                                             .loaded = virtio_dev_loaded,
                                              .free = blk_free};
 
 static const struct field fields[] = {FIELD(struct virtio_blk, writeback, .max = 1)};
-static const struct field_table table = {.name = "virtio-blk", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
+static const struct field_table table = {
+    .name = "virtio-blk", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
 
 static const struct virtio_dev_ops virtio_ops = {
     .id = VIRTIO_ID_BLOCK,
-    .features = 1ull << BLK_F_SEG_MAX | 1ull << BLK_F_BLK_SIZE | 1ull << BLK_F_FLUSH | 1ull << BLK_F_TOPOLOGY | 1ull << BLK_F_CONFIG_WCE,
+    .features = 1ull << BLK_F_SEG_MAX | 1ull << BLK_F_BLK_SIZE | 1ull << BLK_F_FLUSH |
+                1ull << BLK_F_TOPOLOGY | 1ull << BLK_F_CONFIG_WCE,
     .config_size = CONFIG_SIZE,
     .config_read = config_read,
     .config_write = config_write,
@@ -419,14 +440,14 @@ static const struct virtio_dev_ops virtio_ops = {
     .table = &table,
 };
 
-struct virtio_dev *virtio_blk_new(const struct virtio_blk_config *cfg, struct disk *disk, struct loop *loop, struct mem_map *mem,
-                                  struct err *e)
+struct virtio_dev *virtio_blk_new(const struct virtio_blk_config *cfg, struct disk *disk, struct loop *loop,
+                                  struct mem_map *mem, struct err *e)
 {
     unsigned queues = cfg->queues ? cfg->queues : 1, size = cfg->queue_size ? cfg->queue_size : DEFAULT_QUEUE;
     (void)loop; /* completions come on it, by the disk */
     if (queues > VIRTIO_MAX_QUEUES || !is_pow2(size) || size < 4 || size > VIRTQ_MAX_SIZE) {
-        err_set(e, EINVAL, "virtio-blk: %u queues of %u: at most %u of a power of two from 4 to %u", queues, size,
-                (unsigned)VIRTIO_MAX_QUEUES, (unsigned)VIRTQ_MAX_SIZE);
+        err_set(e, EINVAL, "virtio-blk: %u queues of %u: at most %u of a power of two from 4 to %u", queues,
+                size, (unsigned)VIRTIO_MAX_QUEUES, (unsigned)VIRTQ_MAX_SIZE);
         return NULL;
     }
     struct virtio_blk *b = calloc(1, sizeof(*b));
@@ -442,7 +463,8 @@ struct virtio_dev *virtio_blk_new(const struct virtio_blk_config *cfg, struct di
     disk->ops->info(disk, &b->info);
     virtio_dev_init(&b->vd, &device_ops, &virtio_ops, cfg->instance, mem, queues, sizes);
     b->vd.features_offered |= (uint64_t)b->info.readonly << BLK_F_RO | (uint64_t)(queues > 1) << BLK_F_MQ |
-                              (uint64_t)b->info.discard << BLK_F_DISCARD | (uint64_t)b->info.write_zeroes << BLK_F_WRITE_ZEROES;
+                              (uint64_t)b->info.discard << BLK_F_DISCARD |
+                              (uint64_t)b->info.write_zeroes << BLK_F_WRITE_ZEROES;
     return &b->vd;
 }
 

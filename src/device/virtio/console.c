@@ -12,7 +12,9 @@
 
 enum { CONSOLE_F_SIZE = 0, CONSOLE_F_EMERG_WRITE = 2 };
 enum { RX = 0, TX = 1, QUEUE_SIZE = 128, CHAIN_PIECES = 64 };
-enum { TX_MAX = 1 << 20 }; /* bytes in one buffer: the lock is held while they are written, so a guest may not make it long */
+enum {
+    TX_MAX = 1 << 20
+}; /* bytes in one buffer: the lock is held while they are written, so a guest may not make it long */
 
 /* struct virtio_console_config, 5.3.4. */
 struct console_config {
@@ -25,8 +27,8 @@ struct virtio_console {
     struct chr *chr;
     struct chr_client client;
     uint16_t cols, rows;
-    uint32_t tx_offset;   /* bytes of the next chain of TX that chr took already */
-    bool tx_blocked;      /* chr is full: waiting for writable */
+    uint32_t tx_offset; /* bytes of the next chain of TX that chr took already */
+    bool tx_blocked;    /* chr is full: waiting for writable */
     struct iovec iov[CHAIN_PIECES];
     uint64_t gpa[CHAIN_PIECES];
 };
@@ -72,7 +74,8 @@ static void transmit(struct virtio_console *c, struct virtqueue *q)
         while (!c->tx_blocked && virtq_pop(q, &chain) > 0) {
             if (chain.out_len > TX_MAX) {
                 virtq_unpop(q);
-                virtio_broken(&c->vd, "queue %u: an output buffer of more than %u bytes", q->index, (unsigned)TX_MAX);
+                virtio_broken(&c->vd, "queue %u: an output buffer of more than %u bytes", q->index,
+                              (unsigned)TX_MAX);
                 break;
             }
             if (!write_out(c, &chain)) {
@@ -123,7 +126,8 @@ static void receive(void *opaque, const uint8_t *p, size_t n)
     struct virtqueue *q = &c->vd.vq[RX];
     struct virtq_chain chain = scratch(c);
     lock_take(c->vd.lock);
-    if (virtq_pop(q, &chain) > 0) { /* else it was reset since can_receive: the bytes are lost, as on a line */
+    if (virtq_pop(q, &chain) >
+        0) { /* else it was reset since can_receive: the bytes are lost, as on a line */
         size_t done = iov_from_buf(chain.in, chain.in_count, 0, p, n);
         virtq_push(q, &chain, (uint32_t)done);
         virtq_notify(q);
@@ -154,7 +158,8 @@ static void config_read(struct virtio_dev *d, uint32_t off, void *out, uint32_t 
 static void config_write(struct virtio_dev *d, uint32_t off, const void *in, uint32_t n)
 {
     struct virtio_console *c = console_of(d);
-    if (off == offsetof(struct console_config, emerg_wr) && n) /* one character, before or without a driver (5.3.4) */
+    if (off == offsetof(struct console_config, emerg_wr) &&
+        n) /* one character, before or without a driver (5.3.4) */
         c->chr->ops->write(c->chr, in, 1);
 }
 
@@ -202,12 +207,17 @@ static void console_free(struct device *dev)
     free(c);
 }
 
-static const struct device_ops device_ops = {.kind = "virtio-console", .reset = virtio_dev_reset, .pause = virtio_dev_pause,
-                                             .resume = console_resume, .saved = virtio_dev_saved, .loaded = virtio_dev_loaded,
+static const struct device_ops device_ops = {.kind = "virtio-console",
+                                             .reset = virtio_dev_reset,
+                                             .pause = virtio_dev_pause,
+                                             .resume = console_resume,
+                                             .saved = virtio_dev_saved,
+                                             .loaded = virtio_dev_loaded,
                                              .free = console_free};
 
 static const struct field fields[] = {FIELD(struct virtio_console, tx_offset)};
-static const struct field_table table = {.name = "virtio-console", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
+static const struct field_table table = {
+    .name = "virtio-console", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
 
 static const struct virtio_dev_ops virtio_ops = {
     .id = VIRTIO_ID_CONSOLE,
@@ -221,8 +231,8 @@ static const struct virtio_dev_ops virtio_ops = {
     .table = &table,
 };
 
-struct virtio_dev *virtio_console_new(const struct virtio_console_config *cfg, struct chr *chr, struct loop *loop, struct mem_map *mem,
-                                      struct err *e)
+struct virtio_dev *virtio_console_new(const struct virtio_console_config *cfg, struct chr *chr,
+                                      struct loop *loop, struct mem_map *mem, struct err *e)
 {
     static const uint16_t sizes[] = {QUEUE_SIZE, QUEUE_SIZE};
     struct virtio_console *c = calloc(1, sizeof(*c));
@@ -234,7 +244,8 @@ struct virtio_dev *virtio_console_new(const struct virtio_console_config *cfg, s
     c->chr = chr;
     virtio_dev_init(&c->vd, &device_ops, &virtio_ops, cfg->instance, mem, 2, sizes);
     chr->ops->size(chr, &c->cols, &c->rows);
-    c->client = (struct chr_client){.can_receive = can_receive, .receive = receive, .writable = writable, .opaque = c};
+    c->client = (struct chr_client){
+        .can_receive = can_receive, .receive = receive, .writable = writable, .opaque = c};
     chr->ops->attach(chr, &c->client);
     return &c->vd;
 }

@@ -10,8 +10,8 @@
 #include <stdio.h>
 
 /* What every device offers beside its own: section 6. */
-#define TRANSPORT_FEATURES                                                                                             \
-    (1ull << VIRTIO_F_RING_INDIRECT_DESC | 1ull << VIRTIO_F_RING_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1 |              \
+#define TRANSPORT_FEATURES                                                                                   \
+    (1ull << VIRTIO_F_RING_INDIRECT_DESC | 1ull << VIRTIO_F_RING_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1 |    \
      1ull << VIRTIO_F_RING_RESET)
 
 static struct virtio_dev *virtio_of(struct device *d)
@@ -30,8 +30,8 @@ static void queue_init(struct virtqueue *q)
     q->vector = VIRTIO_NO_VECTOR;
 }
 
-void virtio_dev_init(struct virtio_dev *d, const struct device_ops *ops, const struct virtio_dev_ops *vops, unsigned instance,
-                     struct mem_map *mem, unsigned queues, const uint16_t *queue_sizes)
+void virtio_dev_init(struct virtio_dev *d, const struct device_ops *ops, const struct virtio_dev_ops *vops,
+                     unsigned instance, struct mem_map *mem, unsigned queues, const uint16_t *queue_sizes)
 {
     CHECK(queues >= 1 && queues <= VIRTIO_MAX_QUEUES);
     device_init(&d->dev, ops, instance);
@@ -56,7 +56,8 @@ void virtio_dev_fini(struct virtio_dev *d)
     device_fini(&d->dev);
 }
 
-void virtio_attach(struct virtio_dev *d, const struct virtio_transport_ops *tops, void *transport, struct lock *lock)
+void virtio_attach(struct virtio_dev *d, const struct virtio_transport_ops *tops, void *transport,
+                   struct lock *lock)
 {
     d->tops = tops;
     d->transport = transport;
@@ -70,7 +71,8 @@ bool virtio_has(const struct virtio_dev *d, unsigned feature)
 
 bool virtio_running(const struct virtio_dev *d)
 {
-    return (d->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) == VIRTIO_STATUS_DRIVER_OK && !d->paused && !d->no_dma;
+    return (d->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) == VIRTIO_STATUS_DRIVER_OK &&
+           !d->paused && !d->no_dma;
 }
 
 static void notify_config(struct virtio_dev *d)
@@ -159,7 +161,8 @@ void virtio_set_status(struct virtio_dev *d, uint8_t status)
         virtio_reset(d);
         return;
     }
-    uint8_t added = (uint8_t)(status & VIRTIO_STATUS_DRIVERS & ~d->status); /* a bit is only cleared by reset */
+    uint8_t added =
+        (uint8_t)(status & VIRTIO_STATUS_DRIVERS & ~d->status); /* a bit is only cleared by reset */
     if ((added & VIRTIO_STATUS_FEATURES_OK) && !features_acceptable(d))
         added &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
     d->status |= added;
@@ -201,8 +204,11 @@ void virtio_enable_queue(struct virtio_dev *d, unsigned queue)
         return;
     struct virtqueue *q = &d->vq[queue];
     if (!virtq_valid(q)) {
-        virtio_broken(d, "queue %u enabled with a bad size (%u) or ring address (descriptors 0x%llx, available 0x%llx, used 0x%llx)", queue,
-                      q->size, (unsigned long long)q->desc, (unsigned long long)q->avail, (unsigned long long)q->used);
+        virtio_broken(d,
+                      "queue %u enabled with a bad size (%u) or ring address (descriptors 0x%llx, available "
+                      "0x%llx, used 0x%llx)",
+                      queue, q->size, (unsigned long long)q->desc, (unsigned long long)q->avail,
+                      (unsigned long long)q->used);
         return;
     }
     q->enabled = true;
@@ -275,7 +281,8 @@ unsigned virtio_dev_saved(struct device *dev, struct saved *out, unsigned max)
 {
     struct virtio_dev *d = virtio_of(dev);
     CHECK(max >= 2);
-    out[0] = (struct saved){.table = &virtio_dev_table, .obj = d, .instance = d->vops->id << 16 | dev->instance};
+    out[0] =
+        (struct saved){.table = &virtio_dev_table, .obj = d, .instance = d->vops->id << 16 | dev->instance};
     if (!d->vops->table)
         return 1;
     out[1] = (struct saved){.table = d->vops->table, .obj = d, .instance = dev->instance};
@@ -309,13 +316,16 @@ static int post_load(void *obj, struct err *e)
 {
     struct virtio_dev *d = obj;
     if ((d->status & VIRTIO_STATUS_FEATURES_OK) && !features_acceptable(d))
-        return err_set(e, EINVAL, "%s: saved with features 0x%llx, this device has 0x%llx", d->name, (unsigned long long)d->features,
-                       (unsigned long long)d->features_offered);
-    if ((d->status & VIRTIO_STATUS_DRIVER_OK) && !(d->status & (VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_NEEDS_RESET)))
+        return err_set(e, EINVAL, "%s: saved with features 0x%llx, this device has 0x%llx", d->name,
+                       (unsigned long long)d->features, (unsigned long long)d->features_offered);
+    if ((d->status & VIRTIO_STATUS_DRIVER_OK) &&
+        !(d->status & (VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_NEEDS_RESET)))
         return err_set(e, EINVAL, "%s: saved status 0x%x is impossible", d->name, d->status);
     for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
         struct virtqueue *q = &d->vq[i];
-        if (i >= d->queues ? q->enabled : q->enabled ? !virtq_valid(q) : q->size > q->max_size || (q->size && !is_pow2(q->size)))
+        if (i >= d->queues ? q->enabled
+            : q->enabled   ? !virtq_valid(q)
+                           : q->size > q->max_size || (q->size && !is_pow2(q->size)))
             return err_set(e, EINVAL, "%s: saved queue %u does not fit this device", d->name, i);
         q->inflight = q->staged = 0; /* it was drained before it was saved */
     }

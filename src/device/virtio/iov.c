@@ -1,7 +1,8 @@
 #include <string.h>
 #include "device/virtio/virtio.h"
 
-static size_t iov_copy(const struct iovec *iov, unsigned n, size_t from, uint8_t *out, const uint8_t *in, size_t len)
+static size_t iov_copy(const struct iovec *iov, unsigned n, size_t from, uint8_t *out, const uint8_t *in,
+                       size_t len)
 {
     size_t done = 0;
     for (unsigned i = 0; i < n && done < len; i++) {

@@ -110,7 +110,9 @@ static void serve(struct virtio_dev *d, struct virtqueue *q)
 static void config_read(struct virtio_dev *d, uint32_t off, void *out, uint32_t len)
 {
     struct virtio_net *n = net_of(d);
-    struct net_config c = {.status = (uint16_t)(n->link_up | (n->announce ? NET_S_ANNOUNCE : 0)), .max_pairs = 1, .mtu = n->caps.mtu};
+    struct net_config c = {.status = (uint16_t)(n->link_up | (n->announce ? NET_S_ANNOUNCE : 0)),
+                           .max_pairs = 1,
+                           .mtu = n->caps.mtu};
     memcpy(c.mac, n->mac, sizeof(c.mac));
     memcpy(out, (uint8_t *)&c + off, len);
 }
@@ -159,7 +161,7 @@ static void stop(struct virtio_dev *d)
     if (started) {
         n->offload_wanted = true; /* features are cleared when the loop looks */
         net_wake(n);
-        resume_rx(n);             /* what the backend held back is dropped now */
+        resume_rx(n); /* what the backend held back is dropped now */
     }
 }
 
@@ -202,8 +204,13 @@ static void net_free(struct device *dev)
     free(n);
 }
 
-static const struct device_ops device_ops = {.kind = "virtio-net", .reset = virtio_dev_reset, .pause = virtio_dev_pause,
-                                             .resume = net_resume, .saved = virtio_dev_saved, .loaded = net_loaded, .free = net_free};
+static const struct device_ops device_ops = {.kind = "virtio-net",
+                                             .reset = virtio_dev_reset,
+                                             .pause = virtio_dev_pause,
+                                             .resume = net_resume,
+                                             .saved = virtio_dev_saved,
+                                             .loaded = net_loaded,
+                                             .free = net_free};
 
 static const struct field fields[] = {
     FIELD_BLOB(struct virtio_net, mac),
@@ -224,12 +231,14 @@ static const struct field fields[] = {
     FIELD_BLOB(struct virtio_net, filter.multicast),
 };
 
-static const struct field_table table = {.name = "virtio-net", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
+static const struct field_table table = {
+    .name = "virtio-net", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
 
 static const struct virtio_dev_ops virtio_ops = {
     .id = VIRTIO_ID_NET,
-    .features = 1ull << NET_F_MAC | 1ull << NET_F_MRG_RXBUF | 1ull << NET_F_STATUS | 1ull << NET_F_CTRL_VQ | 1ull << NET_F_CTRL_RX |
-                1ull << NET_F_CTRL_RX_EXTRA | 1ull << NET_F_GUEST_ANNOUNCE | 1ull << NET_F_CTRL_MAC_ADDR,
+    .features = 1ull << NET_F_MAC | 1ull << NET_F_MRG_RXBUF | 1ull << NET_F_STATUS | 1ull << NET_F_CTRL_VQ |
+                1ull << NET_F_CTRL_RX | 1ull << NET_F_CTRL_RX_EXTRA | 1ull << NET_F_GUEST_ANNOUNCE |
+                1ull << NET_F_CTRL_MAC_ADDR,
     .config_size = sizeof(struct net_config),
     .config_read = config_read,
     .start = start,
@@ -244,20 +253,21 @@ static uint64_t features_of(const struct net_caps *c)
     uint64_t f = c->mtu ? 1ull << NET_F_MTU : 0;
     if (!c->vnet_hdr) /* nobody would read what an offloaded frame's header says */
         return f;
-    f |= (uint64_t)c->csum << NET_F_CSUM | (uint64_t)c->tso4 << NET_F_HOST_TSO4 | (uint64_t)c->tso6 << NET_F_HOST_TSO6 |
-         (uint64_t)c->ufo << NET_F_HOST_UFO;
+    f |= (uint64_t)c->csum << NET_F_CSUM | (uint64_t)c->tso4 << NET_F_HOST_TSO4 |
+         (uint64_t)c->tso6 << NET_F_HOST_TSO6 | (uint64_t)c->ufo << NET_F_HOST_UFO;
     if (c->guest_csum)
-        f |= 1ull << NET_F_GUEST_CSUM | (uint64_t)c->guest_tso4 << NET_F_GUEST_TSO4 | (uint64_t)c->guest_tso6 << NET_F_GUEST_TSO6 |
-             1ull << NET_F_CTRL_GUEST_OFFLOADS;
+        f |= 1ull << NET_F_GUEST_CSUM | (uint64_t)c->guest_tso4 << NET_F_GUEST_TSO4 |
+             (uint64_t)c->guest_tso6 << NET_F_GUEST_TSO6 | 1ull << NET_F_CTRL_GUEST_OFFLOADS;
     return f;
 }
 
-struct virtio_dev *virtio_net_new(const struct virtio_net_config *cfg, struct net *net, struct loop *loop, struct mem_map *mem,
-                                  struct err *e)
+struct virtio_dev *virtio_net_new(const struct virtio_net_config *cfg, struct net *net, struct loop *loop,
+                                  struct mem_map *mem, struct err *e)
 {
     unsigned size = cfg->queue_size ? cfg->queue_size : NET_DEFAULT_QUEUE;
     if (!is_pow2(size) || size < 8 || size > VIRTQ_MAX_SIZE) {
-        err_set(e, EINVAL, "virtio-net: queues of %u: a power of two from 8 to %u", size, (unsigned)VIRTQ_MAX_SIZE);
+        err_set(e, EINVAL, "virtio-net: queues of %u: a power of two from 8 to %u", size,
+                (unsigned)VIRTQ_MAX_SIZE);
         return NULL;
     }
     struct virtio_net *n = calloc(1, sizeof(*n));

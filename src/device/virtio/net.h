@@ -1,6 +1,7 @@
 /*
- * virtio-net (virtio 1.2 section 5.1) over a struct net: one pair of queues and a control queue; mergeable receive buffers; checksum and
- * segmentation offloads as far as the backend has them and the driver takes them; receive filter; link state; announcement.
+ * virtio-net (virtio 1.2 section 5.1) over a struct net: one pair of queues and a control queue; mergeable
+ * receive buffers; checksum and segmentation offloads as far as the backend has them and the driver takes
+ * them; receive filter; link state; announcement.
  *
  * Frames are sent and received on the loop's thread. The backend is called with no lock held.
  */
@@ -21,11 +22,12 @@ struct virtio_net_config {
 };
 
 /* net, loop and mem outlive the device. Attaches to `net` now, detaches when freed. */
-struct virtio_dev *virtio_net_new(const struct virtio_net_config *cfg, struct net *net, struct loop *loop, struct mem_map *mem,
-                                  struct err *e);
+struct virtio_dev *virtio_net_new(const struct virtio_net_config *cfg, struct net *net, struct loop *loop,
+                                  struct mem_map *mem, struct err *e);
 
 void virtio_net_set_link(struct virtio_dev *d, bool up); /* any thread */
-/* Ask the driver to announce itself (gratuitous ARP), as after a migration. Any thread. Nothing when not negotiated. */
+/* Ask the driver to announce itself (gratuitous ARP), as after a migration. Any thread. Nothing when not
+ * negotiated. */
 void virtio_net_announce(struct virtio_dev *d);
 
 #endif

@@ -15,7 +15,8 @@ static bool receive_mode(struct virtio_net *n, uint8_t command, const struct vir
     uint8_t on;
     if (!virtio_has(&n->vd, command > RX_ALLMULTI ? NET_F_CTRL_RX_EXTRA : NET_F_CTRL_RX))
         return false;
-    return iov_to_buf(c->out, c->out_count, sizeof(struct command), &on, 1) == 1 && net_filter_mode(&n->filter, command, on != 0);
+    return iov_to_buf(c->out, c->out_count, sizeof(struct command), &on, 1) == 1 &&
+           net_filter_mode(&n->filter, command, on != 0);
 }
 
 static bool set_mac(struct virtio_net *n, uint8_t command, const struct virtq_chain *c)
@@ -34,7 +35,8 @@ static bool set_offloads(struct virtio_net *n, uint8_t command, const struct vir
 {
     uint64_t offloads;
     if (command != GUEST_OFFLOADS_SET || !virtio_has(&n->vd, NET_F_CTRL_GUEST_OFFLOADS) ||
-        iov_to_buf(c->out, c->out_count, sizeof(struct command), &offloads, sizeof(offloads)) != sizeof(offloads) ||
+        iov_to_buf(c->out, c->out_count, sizeof(struct command), &offloads, sizeof(offloads)) !=
+            sizeof(offloads) ||
         (offloads & ~(n->vd.features & NET_GUEST_OFFLOADS)))
         return false;
     n->guest_offloads = offloads;
@@ -72,7 +74,8 @@ void net_control(struct virtio_net *n, struct virtqueue *q)
         while (virtq_pop(q, &c) > 0) {
             if (c.out_len < sizeof(struct command) || !c.in_len) {
                 virtq_unpop(q);
-                virtio_broken(&n->vd, "queue %u: a command without its name or room for the answer", q->index);
+                virtio_broken(&n->vd, "queue %u: a command without its name or room for the answer",
+                              q->index);
                 break;
             }
             uint8_t ack = execute(n, &c) ? ACK_OK : ACK_ERR;

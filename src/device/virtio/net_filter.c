@@ -16,7 +16,8 @@ static bool listed(const uint8_t *table, unsigned n, const uint8_t *addr)
     return false;
 }
 
-bool net_filter_passes(const struct net_filter *f, const uint8_t own[ETHER_ADDR], const uint8_t to[ETHER_ADDR])
+bool net_filter_passes(const struct net_filter *f, const uint8_t own[ETHER_ADDR],
+                       const uint8_t to[ETHER_ADDR])
 {
     static const uint8_t broadcast[ETHER_ADDR] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     if (f->promiscuous)
@@ -24,13 +25,16 @@ bool net_filter_passes(const struct net_filter *f, const uint8_t own[ETHER_ADDR]
     if (!memcmp(to, broadcast, ETHER_ADDR))
         return !f->no_broadcast;
     if (to[0] & 1)
-        return !f->no_multicast && (f->all_multicast || f->multicast_overflow || listed(f->multicast, f->multicasts, to));
-    return !f->no_unicast && (f->all_unicast || f->unicast_overflow || !memcmp(to, own, ETHER_ADDR) || listed(f->unicast, f->unicasts, to));
+        return !f->no_multicast &&
+               (f->all_multicast || f->multicast_overflow || listed(f->multicast, f->multicasts, to));
+    return !f->no_unicast && (f->all_unicast || f->unicast_overflow || !memcmp(to, own, ETHER_ADDR) ||
+                              listed(f->unicast, f->unicasts, to));
 }
 
 bool net_filter_mode(struct net_filter *f, uint8_t command, bool on)
 {
-    uint8_t *const mode[] = {&f->promiscuous, &f->all_multicast, &f->all_unicast, &f->no_multicast, &f->no_unicast, &f->no_broadcast};
+    uint8_t *const mode[] = {&f->promiscuous,  &f->all_multicast, &f->all_unicast,
+                             &f->no_multicast, &f->no_unicast,    &f->no_broadcast};
     if (command >= sizeof(mode) / sizeof(mode[0]))
         return false;
     *mode[command] = on;
@@ -38,8 +42,8 @@ bool net_filter_mode(struct net_filter *f, uint8_t command, bool on)
 }
 
 /* One table: a 32-bit count and the addresses. Advances *from. */
-static bool read_table(uint8_t *table, uint8_t *entries, uint8_t *overflow, const struct iovec *out, unsigned count, uint64_t *from,
-                       uint64_t len)
+static bool read_table(uint8_t *table, uint8_t *entries, uint8_t *overflow, const struct iovec *out,
+                       unsigned count, uint64_t *from, uint64_t len)
 {
     uint32_t n;
     if (len - *from < sizeof(n))
@@ -55,10 +59,12 @@ static bool read_table(uint8_t *table, uint8_t *entries, uint8_t *overflow, cons
     return true;
 }
 
-bool net_filter_tables(struct net_filter *f, const struct iovec *out, unsigned count, uint64_t from, uint64_t len)
+bool net_filter_tables(struct net_filter *f, const struct iovec *out, unsigned count, uint64_t from,
+                       uint64_t len)
 {
     struct net_filter now = *f;
-    if (from > len || !read_table(now.unicast, &now.unicasts, &now.unicast_overflow, out, count, &from, len) ||
+    if (from > len ||
+        !read_table(now.unicast, &now.unicasts, &now.unicast_overflow, out, count, &from, len) ||
         !read_table(now.multicast, &now.multicasts, &now.multicast_overflow, out, count, &from, len))
         return false;
     *f = now;

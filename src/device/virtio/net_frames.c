@@ -25,7 +25,8 @@ static bool offload_allowed(const struct virtio_net *n, const struct net_header 
 }
 
 /* Split a backend's frame into header and place of the payload; false when the guest is not to have it. */
-static bool admit(const struct virtio_net *n, const struct iovec *iov, unsigned count, uint64_t len, struct net_header *h)
+static bool admit(const struct virtio_net *n, const struct iovec *iov, unsigned count, uint64_t len,
+                  struct net_header *h)
 {
     uint8_t to[ETHER_ADDR];
     unsigned at = n->caps.vnet_hdr ? NET_HEADER : 0;
@@ -45,7 +46,8 @@ static void give_back(struct virtqueue *q, unsigned chains)
         virtq_unpop(q);
 }
 
-/* Pop buffers for `total` bytes into rx_chain; *chains says how many. On anything but GATHERED none stays popped. */
+/* Pop buffers for `total` bytes into rx_chain; *chains says how many. On anything but GATHERED none stays
+ * popped. */
 static enum gather gather(struct virtio_net *n, struct virtqueue *q, uint64_t total, unsigned *chains)
 {
     bool merge = virtio_has(&n->vd, NET_F_MRG_RXBUF);
@@ -57,7 +59,8 @@ static enum gather gather(struct virtio_net *n, struct virtqueue *q, uint64_t to
             break;
         }
         struct virtq_chain *c = &n->rx_chain[count];
-        *c = (struct virtq_chain){.iov = n->rx_iov + pieces, .gpa = n->rx_gpa + pieces, .iov_cap = NET_CHAIN_PIECES};
+        *c = (struct virtq_chain){
+            .iov = n->rx_iov + pieces, .gpa = n->rx_gpa + pieces, .iov_cap = NET_CHAIN_PIECES};
         int rc = virtq_pop(q, c);
         if (rc <= 0) {
             result = rc ? UNFIT : NO_BUFFERS;
@@ -83,7 +86,8 @@ static enum gather gather(struct virtio_net *n, struct virtqueue *q, uint64_t to
 }
 
 /* Copy [from, from+len) of the frame to the front of `c`, behind `skip` bytes of it. */
-static void copy_part(const struct virtq_chain *c, uint64_t skip, const struct iovec *iov, unsigned count, uint64_t from, uint64_t len)
+static void copy_part(const struct virtq_chain *c, uint64_t skip, const struct iovec *iov, unsigned count,
+                      uint64_t from, uint64_t len)
 {
     for (unsigned i = 0; i < count && len; i++) {
         if (from >= iov[i].iov_len) {
@@ -98,13 +102,14 @@ static void copy_part(const struct virtq_chain *c, uint64_t skip, const struct i
     }
 }
 
-static void deliver(struct virtio_net *n, struct virtqueue *q, unsigned chains, const struct net_header *h, const struct iovec *iov,
-                    unsigned count, uint64_t len)
+static void deliver(struct virtio_net *n, struct virtqueue *q, unsigned chains, const struct net_header *h,
+                    const struct iovec *iov, unsigned count, uint64_t len)
 {
     uint64_t from = n->caps.vnet_hdr ? NET_HEADER : 0;
     for (unsigned i = 0; i < chains; i++) {
         const struct virtq_chain *c = &n->rx_chain[i];
-        uint64_t skip = i ? 0 : NET_HEADER, left = len - from, m = c->in_len - skip < left ? c->in_len - skip : left;
+        uint64_t skip = i ? 0 : NET_HEADER, left = len - from,
+                 m = c->in_len - skip < left ? c->in_len - skip : left;
         if (!i)
             iov_from_buf(c->in, c->in_count, 0, h, NET_HEADER);
         copy_part(c, skip, iov, count, from, m);
@@ -122,7 +127,8 @@ static bool receive_locked(struct virtio_net *n, const struct iovec *iov, unsign
     struct virtqueue *q = &n->vd.vq[NET_RX];
     struct net_header h;
     unsigned chains = 0;
-    bool live = (n->vd.status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) == VIRTIO_STATUS_DRIVER_OK;
+    bool live =
+        (n->vd.status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) == VIRTIO_STATUS_DRIVER_OK;
     if (!live || !q->enabled || n->vd.no_dma || !admit(n, iov, count, len, &h))
         return true;
     if (n->vd.paused) {
@@ -167,7 +173,8 @@ bool net_receive(void *opaque, const struct iovec *iov, int iovcnt, uint64_t len
 static void clean_header(const struct virtio_net *n, struct net_header *h)
 {
     unsigned gso = h->gso_type & ~(unsigned)GSO_ECN;
-    bool gso_fine = (gso == GSO_TCPV4 && virtio_has(&n->vd, NET_F_HOST_TSO4)) || (gso == GSO_TCPV6 && virtio_has(&n->vd, NET_F_HOST_TSO6)) ||
+    bool gso_fine = (gso == GSO_TCPV4 && virtio_has(&n->vd, NET_F_HOST_TSO4)) ||
+                    (gso == GSO_TCPV6 && virtio_has(&n->vd, NET_F_HOST_TSO6)) ||
                     (gso == GSO_UDP && virtio_has(&n->vd, NET_F_HOST_UFO));
     if (!virtio_has(&n->vd, NET_F_CSUM))
         memset(h, 0, sizeof(*h));

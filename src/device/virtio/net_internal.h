@@ -1,5 +1,6 @@
 /*
- * net_internal: virtio-net between its files: net.c (life, configuration), net_frames.c (frames both ways), net_control.c (control queue).
+ * net_internal: virtio-net between its files: net.c (life, configuration), net_frames.c (frames both ways),
+ * net_control.c (control queue).
  */
 #ifndef DEVICE_VIRTIO_NET_INTERNAL_H
 #define DEVICE_VIRTIO_NET_INTERNAL_H
@@ -46,10 +47,10 @@ _Static_assert(sizeof(struct net_header) == 12, "the header is 12 bytes (5.1.6)"
 
 enum {
     NET_HEADER = sizeof(struct net_header),
-    NET_FRAME_MAX = 65550,   /* a GSO frame with its Ethernet header (5.1.6.3.1) */
-    NET_PIECES = 1024,       /* iovecs of all buffers that a frame is received into */
-    NET_CHAIN_PIECES = 128,  /* of one buffer */
-    NET_MERGE_MAX = 256,     /* buffers merged for a frame */
+    NET_FRAME_MAX = 65550,  /* a GSO frame with its Ethernet header (5.1.6.3.1) */
+    NET_PIECES = 1024,      /* iovecs of all buffers that a frame is received into */
+    NET_CHAIN_PIECES = 128, /* of one buffer */
+    NET_MERGE_MAX = 256,    /* buffers merged for a frame */
 };
 
 struct virtio_net {

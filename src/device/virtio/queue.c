@@ -1,6 +1,6 @@
 /*
- * The one walker of split virtqueues (virtio 1.2 section 2.7). Rings lie in guest memory that vCPUs write while we read: each
- * field is read once, checked, and used from the local.
+ * The one walker of split virtqueues (virtio 1.2 section 2.7). Rings lie in guest memory that vCPUs write
+ * while we read: each field is read once, checked, and used from the local.
  */
 #include <assert.h>
 #include <errno.h>
@@ -31,8 +31,9 @@ static uint64_t used_size(const struct virtqueue *q)
 /* Alignments of 2.7: 16, 2, 4. Whether it is memory shows when it is used. */
 bool virtq_valid(const struct virtqueue *q)
 {
-    return is_pow2(q->size) && q->size <= q->max_size && !(q->desc & 15) && !(q->avail & 1) && !(q->used & 3) &&
-           range_no_wrap(q->desc, 16ull * q->size) && range_no_wrap(q->avail, avail_size(q)) && range_no_wrap(q->used, used_size(q));
+    return is_pow2(q->size) && q->size <= q->max_size && !(q->desc & 15) && !(q->avail & 1) &&
+           !(q->used & 3) && range_no_wrap(q->desc, 16ull * q->size) &&
+           range_no_wrap(q->avail, avail_size(q)) && range_no_wrap(q->used, used_size(q));
 }
 
 static bool load16(struct virtqueue *q, uint64_t gpa, uint16_t *out)
@@ -50,14 +51,16 @@ static bool store16(struct virtqueue *q, uint64_t gpa, uint16_t v)
 {
     if (!mem_store(q->dev->mem, gpa, 2, v))
         return true;
-    virtio_broken(q->dev, "queue %u: ring at 0x%llx is not in writable memory", q->index, (unsigned long long)gpa);
+    virtio_broken(q->dev, "queue %u: ring at 0x%llx is not in writable memory", q->index,
+                  (unsigned long long)gpa);
     return false;
 }
 
 /* Rings may be touched: also while paused, because requests in flight are then finished. */
 static bool usable(const struct virtqueue *q)
 {
-    return q->enabled && (q->dev->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) == VIRTIO_STATUS_DRIVER_OK;
+    return q->enabled && (q->dev->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) ==
+                             VIRTIO_STATUS_DRIVER_OK;
 }
 
 /* Chains that the driver made available and we did not take; -1: broken. */
@@ -68,7 +71,8 @@ static int waiting(struct virtqueue *q)
         return usable(q) ? 0 : -1;
     uint16_t n = (uint16_t)(idx - q->last_avail);
     if (n > q->size) {
-        virtio_broken(q->dev, "queue %u: available index jumped from %u to %u in a ring of %u", q->index, q->last_avail, idx, q->size);
+        virtio_broken(q->dev, "queue %u: available index jumped from %u to %u in a ring of %u", q->index,
+                      q->last_avail, idx, q->size);
         return -1;
     }
     return n;
@@ -82,12 +86,12 @@ bool virtq_pending(struct virtqueue *q)
 /* ---- descriptor chains ---- */
 
 struct walk {
-    uint64_t table;    /* of descriptors: the queue's, or an indirect one */
-    uint32_t count;    /* its entries */
-    uint32_t index;    /* the entry to read next */
-    uint32_t seen;     /* entries read from this table: more than `count` is a loop */
-    uint32_t total;    /* descriptors in the chain */
-    unsigned used;     /* iovecs filled */
+    uint64_t table; /* of descriptors: the queue's, or an indirect one */
+    uint32_t count; /* its entries */
+    uint32_t index; /* the entry to read next */
+    uint32_t seen;  /* entries read from this table: more than `count` is a loop */
+    uint32_t total; /* descriptors in the chain */
+    unsigned used;  /* iovecs filled */
     bool indirect;
 };
 
@@ -109,7 +113,8 @@ static const char *enter_indirect(const struct virtqueue *q, struct walk *w, con
     return NULL;
 }
 
-static const char *add_buffer(const struct virtqueue *q, struct walk *w, const struct virtq_desc *desc, struct virtq_chain *c)
+static const char *add_buffer(const struct virtqueue *q, struct walk *w, const struct virtq_desc *desc,
+                              struct virtq_chain *c)
 {
     bool write = desc->flags & VIRTQ_DESC_F_WRITE;
     uint64_t *sum = write ? &c->in_len : &c->out_len;
@@ -239,7 +244,8 @@ void virtq_stage(struct virtqueue *q, uint16_t head, uint32_t written)
     uint32_t elem[2] = {head, written};
     uint16_t at = (uint16_t)(q->used_idx + q->staged) & (uint16_t)(q->size - 1);
     if (mem_write(q->dev->mem, q->used + USED_RING + (uint64_t)USED_ELEM * at, elem, sizeof(elem)))
-        virtio_broken(q->dev, "queue %u: used ring at 0x%llx is not in writable memory", q->index, (unsigned long long)q->used);
+        virtio_broken(q->dev, "queue %u: used ring at 0x%llx is not in writable memory", q->index,
+                      (unsigned long long)q->used);
     else
         q->staged++;
 }

@@ -10,15 +10,21 @@
 #include "host/host.h"
 #include "host/loop.h"
 
-enum { QUEUE_SIZE = 64, DEFAULT_RATE = 1 << 20, CHAIN_PIECES = 64, REQUEST_MAX = 4096, NS_PER_S = 1000000000 };
+enum {
+    QUEUE_SIZE = 64,
+    DEFAULT_RATE = 1 << 20,
+    CHAIN_PIECES = 64,
+    REQUEST_MAX = 4096,
+    NS_PER_S = 1000000000
+};
 
 struct virtio_rng {
     struct virtio_dev vd; /* first */
     struct loop *loop;
     struct loop_timer *timer;
-    uint32_t rate;       /* bytes a second */
-    uint64_t tokens;     /* bytes that may be given now, at most `rate` */
-    uint64_t last_ns;    /* when tokens were last added */
+    uint32_t rate;    /* bytes a second */
+    uint64_t tokens;  /* bytes that may be given now, at most `rate` */
+    uint64_t last_ns; /* when tokens were last added */
     struct iovec iov[CHAIN_PIECES];
     uint64_t gpa[CHAIN_PIECES];
 };
@@ -102,13 +108,18 @@ static void rng_free(struct device *dev)
     free(r);
 }
 
-static const struct device_ops device_ops = {.kind = "virtio-rng", .reset = virtio_dev_reset, .pause = virtio_dev_pause,
-                                             .resume = virtio_dev_resume, .saved = virtio_dev_saved, .loaded = virtio_dev_loaded,
+static const struct device_ops device_ops = {.kind = "virtio-rng",
+                                             .reset = virtio_dev_reset,
+                                             .pause = virtio_dev_pause,
+                                             .resume = virtio_dev_resume,
+                                             .saved = virtio_dev_saved,
+                                             .loaded = virtio_dev_loaded,
                                              .free = rng_free};
 
 static const struct virtio_dev_ops virtio_ops = {.id = VIRTIO_ID_RNG, .queue = serve, .stop = stop};
 
-struct virtio_dev *virtio_rng_new(const struct virtio_rng_config *cfg, struct loop *loop, struct mem_map *mem, struct err *e)
+struct virtio_dev *virtio_rng_new(const struct virtio_rng_config *cfg, struct loop *loop, struct mem_map *mem,
+                                  struct err *e)
 {
     static const uint16_t sizes[] = {QUEUE_SIZE};
     struct virtio_rng *r = calloc(1, sizeof(*r));

@@ -1,6 +1,6 @@
 /*
- * virtio-rng (virtio 1.2 section 5.4): random bytes of the host's getrandom(2), at a bounded rate so that a guest cannot spend the
- * host's CPU on them.
+ * virtio-rng (virtio 1.2 section 5.4): random bytes of the host's getrandom(2), at a bounded rate so that a
+ * guest cannot spend the host's CPU on them.
  */
 #ifndef DEVICE_VIRTIO_RNG_H
 #define DEVICE_VIRTIO_RNG_H
@@ -16,6 +16,7 @@ struct virtio_rng_config {
 };
 
 /* loop (for the timer) and mem outlive the device. */
-struct virtio_dev *virtio_rng_new(const struct virtio_rng_config *cfg, struct loop *loop, struct mem_map *mem, struct err *e);
+struct virtio_dev *virtio_rng_new(const struct virtio_rng_config *cfg, struct loop *loop, struct mem_map *mem,
+                                  struct err *e);
 
 #endif

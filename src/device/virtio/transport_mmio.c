@@ -73,7 +73,8 @@ static void notify_config(void *opaque)
     set_interrupt(m, m->interrupt_status | VIRTIO_INTERRUPT_CONFIG);
 }
 
-static const struct virtio_transport_ops transport_ops = {.notify_queue = notify_queue, .notify_config = notify_config};
+static const struct virtio_transport_ops transport_ops = {.notify_queue = notify_queue,
+                                                          .notify_config = notify_config};
 
 /* The selected queue, or NULL. */
 static struct virtqueue *selected(struct virtio_mmio *m)
@@ -94,7 +95,9 @@ static uint32_t reg_read(struct virtio_mmio *m, uint64_t off)
     case REG_VENDOR_ID:
         return VENDOR_ID;
     case REG_DEVICE_FEATURES:
-        return m->device_features_sel > 1 ? 0 : (uint32_t)(m->vd->features_offered >> (32 * m->device_features_sel));
+        return m->device_features_sel > 1
+                   ? 0
+                   : (uint32_t)(m->vd->features_offered >> (32 * m->device_features_sel));
     case REG_QUEUE_NUM_MAX:
         return q ? q->max_size : 0;
     case REG_QUEUE_READY:
@@ -102,7 +105,8 @@ static uint32_t reg_read(struct virtio_mmio *m, uint64_t off)
     case REG_INTERRUPT_STATUS:
         return m->interrupt_status;
     case REG_STATUS:
-        /* As it is even while old requests end: this transport's drivers do not wait (4.2.3.1), but read, add a bit and write. */
+        /* As it is even while old requests end: this transport's drivers do not wait (4.2.3.1), but read, add
+         * a bit and write. */
         return m->vd->status;
     case REG_QUEUE_RESET:
         return q && q->stale;
@@ -125,7 +129,8 @@ static void queue_write(struct virtio_mmio *m, uint64_t off, uint32_t v)
     if (!q)
         return;
     if (q->enabled) {
-        if ((off == REG_QUEUE_READY && !v) || (off == REG_QUEUE_RESET && v == 1 && virtio_has(m->vd, VIRTIO_F_RING_RESET)))
+        if ((off == REG_QUEUE_READY && !v) ||
+            (off == REG_QUEUE_RESET && v == 1 && virtio_has(m->vd, VIRTIO_F_RING_RESET)))
             virtio_queue_reset(m->vd, m->queue_sel);
         return;
     }
@@ -236,7 +241,8 @@ static const struct field fields[] = {
     FIELD(struct virtio_mmio, interrupt_status, .max = VIRTIO_INTERRUPT_QUEUE | VIRTIO_INTERRUPT_CONFIG),
 };
 
-static const struct field_table table = {.name = "virtio-mmio", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
+static const struct field_table table = {
+    .name = "virtio-mmio", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
 
 static unsigned transport_saved(struct device *d, struct saved *out, unsigned max)
 {
@@ -263,8 +269,12 @@ static void transport_free(struct device *d)
     free(m);
 }
 
-static const struct device_ops device_ops = {.kind = "virtio-mmio", .reset = transport_reset, .pause = transport_pause,
-                                             .resume = transport_resume, .saved = transport_saved, .loaded = transport_loaded,
+static const struct device_ops device_ops = {.kind = "virtio-mmio",
+                                             .reset = transport_reset,
+                                             .pause = transport_pause,
+                                             .resume = transport_resume,
+                                             .saved = transport_saved,
+                                             .loaded = transport_loaded,
                                              .free = transport_free};
 
 struct device *virtio_mmio_new(const struct virtio_mmio_config *cfg, struct virtio_dev *d, struct err *e)
@@ -277,8 +287,13 @@ struct device *virtio_mmio_new(const struct virtio_mmio_config *cfg, struct virt
     m->cfg = *cfg;
     m->vd = d;
     device_init(&m->dev, &device_ops, cfg->slot);
-    const struct mem_region region = {.name = "virtio-mmio", .base = cfg->base, .size = VIRTIO_MMIO_SIZE, .kind = MEM_MMIO,
-                                      .ops = &mmio_ops, .opaque = m, .lock = &m->dev.lock};
+    const struct mem_region region = {.name = "virtio-mmio",
+                                      .base = cfg->base,
+                                      .size = VIRTIO_MMIO_SIZE,
+                                      .kind = MEM_MMIO,
+                                      .ops = &mmio_ops,
+                                      .opaque = m,
+                                      .lock = &m->dev.lock};
     virtio_attach(d, &transport_ops, m, &m->dev.lock);
     m->region = mem_add(cfg->mem, &region, e);
     if (!m->region) {

@@ -95,7 +95,8 @@ static void notify_config(void *opaque)
     interrupt(p, p->config_vector, VIRTIO_INTERRUPT_CONFIG);
 }
 
-static const struct virtio_transport_ops transport_ops = {.notify_queue = notify_queue, .notify_config = notify_config};
+static const struct virtio_transport_ops transport_ops = {.notify_queue = notify_queue,
+                                                          .notify_config = notify_config};
 
 static uint16_t checked_vector(const struct virtio_pci *p, uint64_t v)
 {
@@ -106,7 +107,8 @@ static uint16_t checked_vector(const struct virtio_pci *p, uint64_t v)
 
 static uint8_t read_status(const struct virtio_pci *p)
 {
-    /* Not zero until requests of before the reset have ended: the driver waits for that before it reuses memory. */
+    /* Not zero until requests of before the reset have ended: the driver waits for that before it reuses
+     * memory. */
     if (!p->vd->status && virtio_reset_pending(p->vd))
         return VIRTIO_STATUS_NEEDS_RESET;
     return p->vd->status;
@@ -152,11 +154,14 @@ static uint64_t common_read(const struct virtio_pci *p, uint32_t reg)
     case REG(COMMON_DEVICE_FEATURE_SELECT, 4):
         return p->device_feature_select;
     case REG(COMMON_DEVICE_FEATURE, 4):
-        return p->device_feature_select > 1 ? 0 : (uint32_t)(p->vd->features_offered >> (32 * p->device_feature_select));
+        return p->device_feature_select > 1
+                   ? 0
+                   : (uint32_t)(p->vd->features_offered >> (32 * p->device_feature_select));
     case REG(COMMON_DRIVER_FEATURE_SELECT, 4):
         return p->driver_feature_select;
     case REG(COMMON_DRIVER_FEATURE, 4):
-        return p->driver_feature_select > 1 ? 0 : (uint32_t)(p->vd->features >> (32 * p->driver_feature_select));
+        return p->driver_feature_select > 1 ? 0
+                                            : (uint32_t)(p->vd->features >> (32 * p->driver_feature_select));
     case REG(COMMON_CONFIG_VECTOR, 2):
         return p->config_vector;
     case REG(COMMON_NUM_QUEUES, 2):
@@ -190,7 +195,8 @@ static void queue_write(struct virtio_pci *p, uint32_t reg, uint64_t v)
     struct virtqueue *q = &p->vd->vq[n];
     if (reg == REG(COMMON_QUEUE_VECTOR, 2))
         q->vector = checked_vector(p, v);
-    else if (reg == REG(COMMON_QUEUE_RESET, 2) && v == 1 && q->enabled && virtio_has(p->vd, VIRTIO_F_RING_RESET))
+    else if (reg == REG(COMMON_QUEUE_RESET, 2) && v == 1 && q->enabled &&
+             virtio_has(p->vd, VIRTIO_F_RING_RESET))
         virtio_queue_reset(p->vd, n);
     if (q->enabled)
         return;
@@ -398,7 +404,8 @@ static const struct field fields[] = {
     FIELD(struct virtio_pci, isr, .max = VIRTIO_INTERRUPT_QUEUE | VIRTIO_INTERRUPT_CONFIG),
 };
 
-static const struct field_table table = {.name = "virtio-pci", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
+static const struct field_table table = {
+    .name = "virtio-pci", .version = 1, .fields = fields, .count = ARRAY_LEN(fields)};
 
 static unsigned transport_saved(struct device *d, struct saved *out, unsigned max)
 {
@@ -429,8 +436,12 @@ static void transport_free(struct device *d)
     free(p);
 }
 
-static const struct device_ops device_ops = {.kind = "virtio-pci", .reset = transport_reset, .pause = transport_pause,
-                                             .resume = transport_resume, .saved = transport_saved, .loaded = transport_loaded,
+static const struct device_ops device_ops = {.kind = "virtio-pci",
+                                             .reset = transport_reset,
+                                             .pause = transport_pause,
+                                             .resume = transport_resume,
+                                             .saved = transport_saved,
+                                             .loaded = transport_loaded,
                                              .free = transport_free};
 
 /* Class codes by which firmware finds devices (PCI Code and ID Assignment 1.11). */

@@ -11,7 +11,16 @@
 #include "device/pci/pci.h"
 #include "guest/bus.h"
 
-enum { ECAM = 0xe0000000, MMIO32 = 0xc0000000, IO = 0x1000, SLOT = 5, BAR_SIZE = 0x4000, TABLE = 0x1000, PBA = 0x2000, VECTORS = 5 };
+enum {
+    ECAM = 0xe0000000,
+    MMIO32 = 0xc0000000,
+    IO = 0x1000,
+    SLOT = 5,
+    BAR_SIZE = 0x4000,
+    TABLE = 0x1000,
+    PBA = 0x2000,
+    VECTORS = 5
+};
 #define MMIO64 0x800000000ull
 
 struct card {
@@ -122,9 +131,18 @@ static int open_bed(void **state)
     b->mem = mem_map_new(&e);
     b->reader = mem_reader_new(b->mem, &e);
     b->bus = bus_new(&e);
-    struct pci_root_config cfg = {.mem = b->mem, .bus = b->bus, .ecam_base = ECAM, .msi = {.send = send, .opaque = b},
-                                  .mmio32_base = MMIO32, .mmio32_size = 0x10000, .mmio64_base = MMIO64, .mmio64_size = 0x100000,
-                                  .io_base = IO, .io_size = 0x100, .reset = reset, .reset_opaque = b};
+    struct pci_root_config cfg = {.mem = b->mem,
+                                  .bus = b->bus,
+                                  .ecam_base = ECAM,
+                                  .msi = {.send = send, .opaque = b},
+                                  .mmio32_base = MMIO32,
+                                  .mmio32_size = 0x10000,
+                                  .mmio64_base = MMIO64,
+                                  .mmio64_size = 0x100000,
+                                  .io_base = IO,
+                                  .io_size = 0x100,
+                                  .reset = reset,
+                                  .reset_opaque = b};
     for (unsigned i = 0; i < 4; i++)
         cfg.intx[i] = (struct irq_line){.set = set_level, .opaque = b, .pin = i};
     b->root = pci_root_new(&cfg, &e);
@@ -260,7 +278,8 @@ static void a_bar_never_hides_memory(void **state)
 {
     struct bed *b = *state;
     struct ram *ram = ram_new("ram", 0x100000, RAM_ANONYMOUS, NULL);
-    assert_non_null(mem_add(b->mem, &(struct mem_region){.name = "ram", .size = 0x100000, .kind = MEM_RAM, .ram = ram}, NULL));
+    assert_non_null(mem_add(
+        b->mem, &(struct mem_region){.name = "ram", .size = 0x100000, .kind = MEM_RAM, .ram = ram}, NULL));
     wr(b, 0x10, 4, 0x40000);
     wr(b, 0x14, 4, 0);
     mem_mmio_write(b->mem, 0x40010, 4, 0x55aa);
@@ -385,7 +404,8 @@ static void the_table_is_memory_of_any_access_size(void **state)
     struct msi_message m;
     assert_false(pci_msix_message(&b->card.pci, 1, &m));
     assert_int_equal(m.data, 0xabcd3344);
-    assert_int_equal(mem_mmio_read(b->mem, table_at(b, VECTORS), 8), b->card.reg + TABLE + 16 * VECTORS); /* behind it: the device's */
+    assert_int_equal(mem_mmio_read(b->mem, table_at(b, VECTORS), 8),
+                     b->card.reg + TABLE + 16 * VECTORS); /* behind it: the device's */
 }
 
 /* ---- INTx ---- */
@@ -490,7 +510,8 @@ static void random_accesses_leave_the_function_whole(void **state)
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        unsigned size = 1u << (x & 3), slot = x >> 2 & 1 ? SLOT : 0, off = (unsigned)(x >> 8) & (x >> 3 & 1 ? 0xfff : 0x7f);
+        unsigned size = 1u << (x & 3), slot = x >> 2 & 1 ? SLOT : 0,
+                 off = (unsigned)(x >> 8) & (x >> 3 & 1 ? 0xfff : 0x7f);
         uint64_t v = x * 0x2545f4914f6cdd1dull, bar = pci_bar_address(&b->card.pci, 0);
         if (x >> 4 & 1)
             mem_mmio_write(b->mem, ECAM + (slot << 15) + off, size, v);

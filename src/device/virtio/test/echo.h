@@ -1,6 +1,6 @@
 /*
- * echo: a device for tests of the floor under all others: what a chain reads it writes back, as far as there is room. Eight bytes of
- * configuration, writable.
+ * echo: a device for tests of the floor under all others: what a chain reads it writes back, as far as there
+ * is room. Eight bytes of configuration, writable.
  */
 #ifndef VIRTIO_TEST_ECHO_H
 #define VIRTIO_TEST_ECHO_H
@@ -14,7 +14,7 @@ struct echo {
     struct virtio_dev vd; /* first */
     uint8_t config[8];
     unsigned kicks, starts, stops;
-    bool hold;            /* keep the chain until echo_release */
+    bool hold; /* keep the chain until echo_release */
     bool held;
     struct virtq_chain kept;
     struct iovec iov[ECHO_PIECES];
@@ -85,12 +85,21 @@ static inline void echo_free(struct device *dev)
     free(e);
 }
 
-static const struct device_ops echo_device_ops = {.kind = "echo", .reset = virtio_dev_reset, .pause = virtio_dev_pause,
-                                                  .resume = virtio_dev_resume, .saved = virtio_dev_saved, .loaded = virtio_dev_loaded,
+static const struct device_ops echo_device_ops = {.kind = "echo",
+                                                  .reset = virtio_dev_reset,
+                                                  .pause = virtio_dev_pause,
+                                                  .resume = virtio_dev_resume,
+                                                  .saved = virtio_dev_saved,
+                                                  .loaded = virtio_dev_loaded,
                                                   .free = echo_free};
 
-static const struct virtio_dev_ops echo_virtio_ops = {.id = 42, .features = 1 << 5, .config_size = 8, .config_read = echo_config_read,
-                                                      .config_write = echo_config_write, .start = echo_start, .queue = echo_queue,
+static const struct virtio_dev_ops echo_virtio_ops = {.id = 42,
+                                                      .features = 1 << 5,
+                                                      .config_size = 8,
+                                                      .config_read = echo_config_read,
+                                                      .config_write = echo_config_write,
+                                                      .start = echo_start,
+                                                      .queue = echo_queue,
                                                       .stop = echo_stop};
 
 static inline struct echo *echo_new(struct mem_map *mem)

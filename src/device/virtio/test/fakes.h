@@ -1,5 +1,6 @@
 /*
- * fakes: backends in memory, which a test plays: a disk that completes when told, a wire that records and injects, a terminal.
+ * fakes: backends in memory, which a test plays: a disk that completes when told, a wire that records and
+ * injects, a terminal.
  */
 #ifndef VIRTIO_TEST_FAKES_H
 #define VIRTIO_TEST_FAKES_H
@@ -53,7 +54,8 @@ static inline int fake_disk_do(struct fake_disk *f, struct disk_request *r)
             memcpy(f->data + off, r->iov[i].iov_base, r->iov[i].iov_len);
         off += r->iov[i].iov_len;
     }
-    CHECK(r->op == DISK_FLUSH || r->op == DISK_DISCARD || r->op == DISK_WRITE_ZEROES || off == r->offset + r->length);
+    CHECK(r->op == DISK_FLUSH || r->op == DISK_DISCARD || r->op == DISK_WRITE_ZEROES ||
+          off == r->offset + r->length);
     return 0;
 }
 
@@ -86,8 +88,12 @@ static inline void fake_disk_init(struct fake_disk *f)
 {
     memset(f, 0, sizeof(*f));
     f->disk.ops = &fake_disk_ops;
-    f->info = (struct disk_info){.size = FAKE_DISK_SIZE, .block_size = 512, .physical_block = 4096, .discard = true,
-                                 .write_zeroes = true, .serial = "fake-disk"};
+    f->info = (struct disk_info){.size = FAKE_DISK_SIZE,
+                                 .block_size = 512,
+                                 .physical_block = 4096,
+                                 .discard = true,
+                                 .write_zeroes = true,
+                                 .serial = "fake-disk"};
 }
 
 /* ---- net ---- */
@@ -157,8 +163,12 @@ static inline void fake_net_close(struct net *n)
     (void)n;
 }
 
-static const struct net_ops fake_net_ops = {.caps = fake_net_caps, .attach = fake_net_attach, .offload = fake_net_offload,
-                                            .send = fake_net_send, .resume = fake_net_resume, .close = fake_net_close};
+static const struct net_ops fake_net_ops = {.caps = fake_net_caps,
+                                            .attach = fake_net_attach,
+                                            .offload = fake_net_offload,
+                                            .send = fake_net_send,
+                                            .resume = fake_net_resume,
+                                            .close = fake_net_close};
 
 static inline void fake_net_init(struct fake_net *f)
 {
@@ -213,8 +223,12 @@ static inline void fake_chr_none(struct chr *c)
     (void)c;
 }
 
-static const struct chr_ops fake_chr_ops = {.attach = fake_chr_attach, .write = fake_chr_write, .resume = fake_chr_resume,
-                                            .size = fake_chr_size, .flush = fake_chr_none, .close = fake_chr_none};
+static const struct chr_ops fake_chr_ops = {.attach = fake_chr_attach,
+                                            .write = fake_chr_write,
+                                            .resume = fake_chr_resume,
+                                            .size = fake_chr_size,
+                                            .flush = fake_chr_none,
+                                            .close = fake_chr_none};
 
 static inline void fake_chr_init(struct fake_chr *f)
 {

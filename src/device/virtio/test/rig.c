@@ -5,7 +5,8 @@
 #include "base/check.h"
 #include "device/virtio/regs.h"
 
-const char *const rig_transport_name[RIG_TRANSPORTS] = {"virtio-pci with MSI-X", "virtio-pci with INTx", "virtio-mmio"};
+const char *const rig_transport_name[RIG_TRANSPORTS] = {"virtio-pci with MSI-X", "virtio-pci with INTx",
+                                                        "virtio-mmio"};
 
 static void msi(void *opaque, struct msi_message m)
 {
@@ -40,8 +41,14 @@ void rig_init(struct rig *r, enum rig_transport transport)
     };
     for (unsigned i = 0; i < 2; i++)
         CHECK(mem_add(r->mem, &regions[i], NULL));
-    struct pci_root_config cfg = {.mem = r->mem, .bus = r->bus, .ecam_base = RIG_ECAM, .msi = {.send = msi, .opaque = r},
-                                  .mmio32_base = 0xc0000000, .mmio32_size = 0x10000000, .io_base = 0x1000, .io_size = 0x1000};
+    struct pci_root_config cfg = {.mem = r->mem,
+                                  .bus = r->bus,
+                                  .ecam_base = RIG_ECAM,
+                                  .msi = {.send = msi, .opaque = r},
+                                  .mmio32_base = 0xc0000000,
+                                  .mmio32_size = 0x10000000,
+                                  .io_base = 0x1000,
+                                  .io_size = 0x1000};
     for (unsigned i = 0; i < 4; i++)
         cfg.intx[i] = (struct irq_line){.set = wire, .opaque = r, .pin = i};
     r->root = pci_root_new(&cfg, NULL);
@@ -71,7 +78,8 @@ static void plug_pci(struct rig *r, struct virtio_dev *d)
     mem_mmio_write(r->mem, config_address(4), 2, 6); /* memory and bus mastering on */
     if (r->transport != RIG_PCI)
         return;
-    unsigned cap = find_msix(r), count = (unsigned)(mem_mmio_read(r->mem, config_address(cap + 2), 2) & 0x7ff) + 1;
+    unsigned cap = find_msix(r),
+             count = (unsigned)(mem_mmio_read(r->mem, config_address(cap + 2), 2) & 0x7ff) + 1;
     for (unsigned v = 0; v < count; v++) {
         uint64_t entry = r->bar + VIRTIO_PCI_MSIX_TABLE + 16 * v;
         mem_mmio_write(r->mem, entry, 4, 0xfee00000);
@@ -90,7 +98,8 @@ void rig_plug(struct rig *r, struct virtio_dev *d)
         plug_pci(r, d);
         return;
     }
-    const struct virtio_mmio_config cfg = {.mem = r->mem, .base = RIG_MMIO, .irq = {.set = wire, .opaque = r}, .slot = RIG_SLOT};
+    const struct virtio_mmio_config cfg = {
+        .mem = r->mem, .base = RIG_MMIO, .irq = {.set = wire, .opaque = r}, .slot = RIG_SLOT};
     r->dev = virtio_mmio_new(&cfg, d, NULL);
     CHECK(r->dev);
 }
@@ -148,7 +157,8 @@ static void put(struct rig *r, unsigned pci, unsigned pci_size, unsigned mmio, u
 
 static uint64_t get(struct rig *r, unsigned pci, unsigned pci_size, unsigned mmio)
 {
-    return r->transport == RIG_OVER_MMIO ? mem_mmio_read(r->mem, RIG_MMIO + mmio, 4) : mem_mmio_read(r->mem, r->bar + pci, pci_size);
+    return r->transport == RIG_OVER_MMIO ? mem_mmio_read(r->mem, RIG_MMIO + mmio, 4)
+                                         : mem_mmio_read(r->mem, r->bar + pci, pci_size);
 }
 
 void drv_set_status(struct rig *r, uint8_t status)
@@ -205,7 +215,8 @@ unsigned drv_queue_max(struct rig *r, unsigned queue)
     return (unsigned)get(r, 0x18, 2, 0x34);
 }
 
-void drv_queue_setup(struct rig *r, unsigned queue, unsigned size, uint64_t desc, uint64_t avail, uint64_t used)
+void drv_queue_setup(struct rig *r, unsigned queue, unsigned size, uint64_t desc, uint64_t avail,
+                     uint64_t used)
 {
     const uint64_t address[] = {desc, avail, used};
     select_queue(r, queue);
@@ -244,12 +255,15 @@ void drv_kick(struct rig *r, unsigned queue)
 
 uint64_t drv_config(struct rig *r, unsigned off, unsigned size)
 {
-    return mem_mmio_read(r->mem, (r->transport == RIG_OVER_MMIO ? RIG_MMIO + 0x100 : r->bar + VIRTIO_PCI_DEVICE) + off, size);
+    return mem_mmio_read(
+        r->mem, (r->transport == RIG_OVER_MMIO ? RIG_MMIO + 0x100 : r->bar + VIRTIO_PCI_DEVICE) + off, size);
 }
 
 void drv_config_set(struct rig *r, unsigned off, unsigned size, uint64_t v)
 {
-    mem_mmio_write(r->mem, (r->transport == RIG_OVER_MMIO ? RIG_MMIO + 0x100 : r->bar + VIRTIO_PCI_DEVICE) + off, size, v);
+    mem_mmio_write(r->mem,
+                   (r->transport == RIG_OVER_MMIO ? RIG_MMIO + 0x100 : r->bar + VIRTIO_PCI_DEVICE) + off,
+                   size, v);
 }
 
 unsigned drv_generation(struct rig *r)
@@ -257,7 +271,8 @@ unsigned drv_generation(struct rig *r)
     return (unsigned)get(r, 0x15, 1, 0xfc);
 }
 
-/* Take the interrupt status of wire-signalled transports; `bit` alone, as one test asks for one kind at a time. */
+/* Take the interrupt status of wire-signalled transports; `bit` alone, as one test asks for one kind at a
+ * time. */
 static bool take_wire(struct rig *r, unsigned bit)
 {
     bool high = r->level;

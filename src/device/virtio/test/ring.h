@@ -44,7 +44,8 @@ static inline void ring_init(struct ring *g, struct rig *r, unsigned queue, unsi
     drv_queue_setup(r, queue, size, g->desc, g->avail, g->used);
 }
 
-static inline void ring_desc(struct ring *g, uint64_t table, unsigned i, uint64_t gpa, uint32_t len, unsigned flags, unsigned next)
+static inline void ring_desc(struct ring *g, uint64_t table, unsigned i, uint64_t gpa, uint32_t len,
+                             unsigned flags, unsigned next)
 {
     const struct virtq_desc d = {.addr = gpa, .len = len, .flags = (uint16_t)flags, .next = (uint16_t)next};
     CHECK(!mem_write(g->rig->mem, table + 16ull * i, &d, sizeof(d)));
@@ -57,7 +58,8 @@ static inline void ring_offer(struct ring *g, uint16_t head)
     ring_put16(g, g->avail + 2, ++g->avail_idx);
 }
 
-/* Describe `n` buffers as one chain and offer it; descriptors are used round robin (the test keeps few enough in flight). Returns the head. */
+/* Describe `n` buffers as one chain and offer it; descriptors are used round robin (the test keeps few enough
+ * in flight). Returns the head. */
 static inline uint16_t ring_add(struct ring *g, const struct ring_buf *b, unsigned n)
 {
     uint64_t table = g->desc;
@@ -72,8 +74,10 @@ static inline uint16_t ring_add(struct ring *g, const struct ring_buf *b, unsign
         g->next_desc = (uint16_t)((g->next_desc + n) % g->size);
     }
     for (unsigned i = 0; i < n; i++) {
-        unsigned at = g->indirect ? i : (first + i) % g->size, next = g->indirect ? i + 1 : (first + i + 1) % g->size;
-        ring_desc(g, table, at, b[i].gpa, b[i].len, (b[i].write ? VIRTQ_DESC_F_WRITE : 0u) | (i + 1 < n ? VIRTQ_DESC_F_NEXT : 0u), next);
+        unsigned at = g->indirect ? i : (first + i) % g->size,
+                 next = g->indirect ? i + 1 : (first + i + 1) % g->size;
+        ring_desc(g, table, at, b[i].gpa, b[i].len,
+                  (b[i].write ? VIRTQ_DESC_F_WRITE : 0u) | (i + 1 < n ? VIRTQ_DESC_F_NEXT : 0u), next);
     }
     ring_offer(g, head);
     return head;

@@ -59,7 +59,8 @@ static void offer(struct bed *b, unsigned slot, uint32_t type, uint64_t sector, 
     memcpy(rig_at(&b->r, b->head + 16 * slot), &h, 16);
     *(uint8_t *)rig_at(&b->r, b->status + slot) = 0xee;
     for (unsigned i = 0; len && i < parts; i++)
-        buf[n++] = (struct ring_buf){b->data + 4096 * slot + len / parts * i, i + 1 < parts ? len / parts : len - len / parts * i, write};
+        buf[n++] = (struct ring_buf){b->data + 4096 * slot + len / parts * i,
+                                     i + 1 < parts ? len / parts : len - len / parts * i, write};
     buf[n++] = (struct ring_buf){b->status + slot, 1, true};
     ring_add(&b->g, buf, n);
 }
@@ -88,7 +89,8 @@ static unsigned request(struct bed *b, uint32_t type, uint64_t sector, uint32_t 
 static void what_is_written_is_read_back(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, USUAL);
         for (unsigned i = 0; i < 8; i++) {
             b->g.indirect = i & 1;
@@ -124,7 +126,10 @@ static void buffers_may_be_cut_anywhere(void **s)
         uint64_t sector;
     } h = {T_IN, 0, 3};
     memcpy(rig_at(&b->r, b->head), &h, 16);
-    ring_add(&b->g, (const struct ring_buf[]){{b->head, 5, false}, {b->head + 5, 11, false}, {b->data + 8192, 513, true}}, 3);
+    ring_add(
+        &b->g,
+        (const struct ring_buf[]){{b->head, 5, false}, {b->head + 5, 11, false}, {b->data + 8192, 513, true}},
+        3);
     ring_kick(&b->g);
     fake_disk_complete(&b->disk, 0);
     assert_true(ring_take(&b->g, &id, &len));
@@ -138,7 +143,8 @@ static void buffers_may_be_cut_anywhere(void **s)
 static void configuration_describes_the_disk(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, USUAL);
         assert_int_equal(drv_config(&b->r, 0, 4), FAKE_DISK_SIZE / 512);
         assert_int_equal(drv_config(&b->r, 12, 4), 254);
@@ -162,7 +168,8 @@ static void configuration_describes_the_disk(void **s)
 static void id_flush_discard_and_zeroes_work(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, USUAL);
         assert_int_equal(request(b, T_GET_ID, 0, 20), 0);
         assert_string_equal(rig_at(&b->r, b->data), "fake-disk");
@@ -241,7 +248,8 @@ static void a_readonly_disk_refuses_writes(void **s)
 static void a_write_is_flushed_when_the_cache_is_off(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, USUAL | F_WCE);
         assert_int_equal(request(b, T_OUT, 0, 512), 0);
         assert_int_equal(b->disk.flushes, 0);
@@ -260,7 +268,8 @@ static void a_write_is_flushed_when_the_cache_is_off(void **s)
 static void requests_complete_in_any_order(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, USUAL);
         uint32_t id, len;
         for (unsigned i = 0; i < 6; i++)
@@ -318,7 +327,8 @@ static void requests_in_flight_are_bounded_and_go_on_when_some_end(void **s)
 static void a_reset_in_flight_ends_when_the_disk_is_done(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, USUAL);
         uint32_t id, len;
         for (unsigned i = 0; i < 3; i++)
@@ -363,7 +373,8 @@ static void pause_drains_what_is_in_flight_and_takes_nothing_new(void **s)
 static void a_request_without_header_or_status_breaks_the_device(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, USUAL);
         const struct ring_buf wrong[][2] = {
             {{b->head, 15, false}, {b->status, 1, true}},

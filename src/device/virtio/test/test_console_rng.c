@@ -54,7 +54,8 @@ static void say(struct bed *b, const char *text)
 static void output_is_written_at_once(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t);
         uint32_t id, len;
         say(b, "hello ");
@@ -96,7 +97,8 @@ static void a_full_terminal_takes_the_rest_when_it_is_writable(void **s)
 static void input_goes_to_the_buffers_that_are_there(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t);
         const struct chr_client *c = &b->chr.client;
         uint32_t id, len;
@@ -125,7 +127,8 @@ static void input_goes_to_the_buffers_that_are_there(void **s)
 static void size_is_told_and_changes_interrupt(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t);
         assert_int_equal(drv_config(&b->r, 0, 2), 80);
         assert_int_equal(drv_config(&b->r, 2, 2), 25);
@@ -142,7 +145,8 @@ static void size_is_told_and_changes_interrupt(void **s)
 static void an_emergency_character_needs_no_driver(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t);
         drv_set_status(&b->r, 0);
         drv_config_set(&b->r, 8, 4, '!');
@@ -172,7 +176,8 @@ static void malformed_console_buffers_break_the_device(void **s)
 static void random_bytes_fill_buffers(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct ring g;
         uint32_t id, len;

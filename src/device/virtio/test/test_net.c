@@ -86,11 +86,14 @@ static unsigned control(struct bed *b, unsigned class, unsigned command, const v
 {
     uint32_t id, len;
     uint8_t *p = rig_at(&b->r, b->ctrl);
-    p[0] = (uint8_t)class;
+    p[0] = (uint8_t) class;
     p[1] = (uint8_t)command;
     memcpy(p + 2, data, n);
     p[2048] = 0xee;
-    ring_add(&b->ring[CTRL], (const struct ring_buf[]){{b->ctrl, 2, false}, {b->ctrl + 2, n, false}, {b->ctrl + 2048, 1, true}}, 3);
+    ring_add(
+        &b->ring[CTRL],
+        (const struct ring_buf[]){{b->ctrl, 2, false}, {b->ctrl + 2, n, false}, {b->ctrl + 2048, 1, true}},
+        3);
     ring_kick(&b->ring[CTRL]);
     assert_true(ring_take(&b->ring[CTRL], &id, &len));
     assert_int_equal(len, 1);
@@ -100,7 +103,8 @@ static unsigned control(struct bed *b, unsigned class, unsigned command, const v
 static void configuration_has_mac_status_and_mtu(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         const struct net_caps caps = {.mtu = 1400};
         struct bed *b = open_bed(t, &caps, USUAL | F_MTU);
         for (unsigned i = 0; i < 6; i++)
@@ -117,7 +121,8 @@ static void configuration_has_mac_status_and_mtu(void **s)
 
 static void offloads_are_offered_as_far_as_the_backend_has_them(void **s)
 {
-    const struct net_caps all = {.vnet_hdr = true, .csum = true, .guest_csum = true, .tso4 = true, .guest_tso4 = true};
+    const struct net_caps all = {
+        .vnet_hdr = true, .csum = true, .guest_csum = true, .tso4 = true, .guest_tso4 = true};
     struct bed *b = open_bed(RIG_PCI, NULL, USUAL);
     uint64_t offload = F_CSUM | F_GUEST_CSUM | F_OFFLOADS | F_GUEST_TSO4 | F_HOST_TSO4;
     (void)s;
@@ -125,7 +130,8 @@ static void offloads_are_offered_as_far_as_the_backend_has_them(void **s)
     close_bed(b);
     b = open_bed(RIG_PCI, &all, USUAL | F_CSUM | F_HOST_TSO4 | F_GUEST_CSUM | F_GUEST_TSO4 | F_OFFLOADS);
     assert_int_equal(drv_offered(&b->r) & offload, offload);
-    assert_true(b->net.wanted.csum && b->net.wanted.tso4 && b->net.wanted.guest_csum && b->net.wanted.guest_tso4);
+    assert_true(b->net.wanted.csum && b->net.wanted.tso4 && b->net.wanted.guest_csum &&
+                b->net.wanted.guest_tso4);
     assert_false(b->net.wanted.tso6);
     assert_int_equal(control(b, 5, 0, &(uint64_t){F_GUEST_CSUM}, 8), 0);
     rig_turn(&b->r);
@@ -140,7 +146,8 @@ static void offloads_are_offered_as_far_as_the_backend_has_them(void **s)
 static void a_frame_is_sent_without_its_header_where_the_backend_has_none(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, NULL, USUAL);
         uint32_t id, len;
         uint8_t *p = rig_at(&b->r, b->out);
@@ -148,7 +155,10 @@ static void a_frame_is_sent_without_its_header_where_the_backend_has_none(void *
             b->ring[TX].indirect = round & 1;
             memset(p, 0, 12);
             make_frame(p + 12, own, 1000 + round);
-            ring_add(&b->ring[TX], (const struct ring_buf[]){{b->out, 7, false}, {b->out + 7, 500, false}, {b->out + 507, 505 + round, false}}, 3);
+            ring_add(&b->ring[TX],
+                     (const struct ring_buf[]){
+                         {b->out, 7, false}, {b->out + 7, 500, false}, {b->out + 507, 505 + round, false}},
+                     3);
             ring_kick(&b->ring[TX]);
             assert_int_equal(b->net.sent, round); /* the loop sends */
             rig_turn(&b->r);
@@ -228,7 +238,8 @@ static void reset_in_send(void *opaque)
 static void a_reset_during_send_drops_the_completion(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, NULL, USUAL);
         uint32_t id, len;
         make_frame((uint8_t *)rig_at(&b->r, b->out) + 12, own, 100);
@@ -264,7 +275,8 @@ static void a_frame_may_come_back_from_within_send(void **s)
 static void a_frame_is_received_into_merged_buffers_at_once(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, NULL, USUAL);
         uint8_t frame[1514];
         uint32_t id, len;
@@ -285,7 +297,8 @@ static void a_frame_is_received_into_merged_buffers_at_once(void **s)
     }
 }
 
-/* The frame's last bytes are the used index itself: what was copied tells how it stood while the last buffer was filled. */
+/* The frame's last bytes are the used index itself: what was copied tells how it stood while the last buffer
+ * was filled. */
 static void merged_buffers_become_visible_only_all_together(void **s)
 {
     struct bed *b = open_bed(RIG_PCI, NULL, USUAL);
@@ -305,7 +318,8 @@ static void merged_buffers_become_visible_only_all_together(void **s)
 static void a_frame_without_buffers_waits_for_them(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, NULL, USUAL);
         uint8_t frame[1000];
         uint32_t id, len;
@@ -374,7 +388,8 @@ static void frames_that_ask_too_much_of_the_guest_are_dropped(void **s)
 
 static void the_filter_passes_what_the_driver_asked_for(void **s)
 {
-    static const uint8_t other[6] = {0x52, 0x54, 0, 9, 9, 9}, multi[6] = {1, 0, 0x5e, 1, 2, 3}, all[6] = {255, 255, 255, 255, 255, 255};
+    static const uint8_t other[6] = {0x52, 0x54, 0, 9, 9, 9}, multi[6] = {1, 0, 0x5e, 1, 2, 3},
+                         all[6] = {255, 255, 255, 255, 255, 255};
     struct bed *b = open_bed(RIG_OVER_MMIO, NULL, USUAL);
     uint8_t frame[100], table[4 + 6 + 4 + 6] = {1, 0, 0, 0};
     uint32_t id, len;
@@ -423,7 +438,8 @@ static void an_announcement_is_asked_for_and_acknowledged(void **s)
 static void malformed_buffers_break_the_device(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed *b = open_bed(t, NULL, USUAL);
         uint8_t frame[100];
         make_frame(frame, own, sizeof(frame));

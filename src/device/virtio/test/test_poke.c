@@ -20,7 +20,8 @@ static uint64_t next_random(uint64_t *x)
 /* Values that registers care about come often. */
 static uint64_t value(uint64_t *x)
 {
-    static const uint64_t fond[] = {0, 1, 2, 3, 4, 7, 8, 11, 15, 16, 64, 0x8000, 0xffff, 0xffffffff, 0xc0000000, 0x8000ffff, ~0ull};
+    static const uint64_t fond[] = {0,  1,  2,      3,      4,          7,          8,          11,   15,
+                                    16, 64, 0x8000, 0xffff, 0xffffffff, 0xc0000000, 0x8000ffff, ~0ull};
     uint64_t v = next_random(x);
     switch (v & 3) {
     case 0:
@@ -53,8 +54,9 @@ static void poke(struct rig *r, uint64_t *x)
         drv_ok(r);
         return;
     default:
-        at = r->transport == RIG_OVER_MMIO ? RIG_MMIO + (v >> 16 & 0x1ff)
-                                           : r->bar + (v >> 16 & 7) * 0x1000 + (v >> 20 & (v >> 40 & 1 ? 0xfff : 0x3f));
+        at = r->transport == RIG_OVER_MMIO
+                 ? RIG_MMIO + (v >> 16 & 0x1ff)
+                 : r->bar + (v >> 16 & 7) * 0x1000 + (v >> 20 & (v >> 40 & 1 ? 0xfff : 0x3f));
         break;
     }
     if (v >> 50 & 1)
@@ -89,12 +91,14 @@ static void storm(struct rig *r, struct fake_disk *disk, uint64_t seed)
 static void disk_survives(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct fake_disk *disk = calloc(1, sizeof(*disk));
         fake_disk_init(disk);
         rig_init(&r, t);
-        rig_plug(&r, virtio_blk_new(&(struct virtio_blk_config){.queues = 3}, &disk->disk, r.loop, r.mem, NULL));
+        rig_plug(&r,
+                 virtio_blk_new(&(struct virtio_blk_config){.queues = 3}, &disk->disk, r.loop, r.mem, NULL));
         storm(&r, disk, 1 + t);
         rig_fini(&r);
         free(disk);
@@ -104,7 +108,8 @@ static void disk_survives(void **s)
 static void net_survives(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct fake_net *net = calloc(1, sizeof(*net));
         fake_net_init(net);
@@ -120,7 +125,8 @@ static void net_survives(void **s)
 static void console_survives(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct fake_chr chr;
         fake_chr_init(&chr);
@@ -134,7 +140,8 @@ static void console_survives(void **s)
 static void rng_survives(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         rig_init(&r, t);
         rig_plug(&r, virtio_rng_new(&(struct virtio_rng_config){0}, r.loop, r.mem, NULL));

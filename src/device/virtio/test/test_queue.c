@@ -52,7 +52,8 @@ static void echoes(struct bed *b, const char *text, unsigned pieces)
 static void chains_are_answered_direct_and_indirect(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         open_bed(&b, t, EVENT_IDX);
         for (unsigned i = 0; i < 40; i++) {
@@ -100,7 +101,8 @@ static void an_indirect_table_may_end_a_direct_chain(void **s)
 static void event_index_says_when_to_interrupt_and_to_kick(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         open_bed(&b, t, EVENT_IDX);
         ring_used_event(&b.g, 2); /* when the third is used */
@@ -121,7 +123,8 @@ static void event_index_says_when_to_interrupt_and_to_kick(void **s)
 static void no_interrupt_flag_is_honoured_without_event_index(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         open_bed(&b, t, 0);
         ring_put16(&b.g, b.g.avail, VIRTQ_AVAIL_F_NO_INTERRUPT);
@@ -138,7 +141,8 @@ static void no_interrupt_flag_is_honoured_without_event_index(void **s)
 static void kicks_before_driver_ok_are_served_at_driver_ok(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         uint32_t id, len;
         open_bed(&b, t, 0);
@@ -212,7 +216,8 @@ static void buffer_at_the_end_of_addresses(struct bed *b)
 
 static void buffer_over_registers(struct bed *b)
 {
-    ring_desc(&b->g, b->g.desc, 0, b->r.transport == RIG_OVER_MMIO ? RIG_MMIO : b->r.bar, 16, VIRTQ_DESC_F_WRITE, 0);
+    ring_desc(&b->g, b->g.desc, 0, b->r.transport == RIG_OVER_MMIO ? RIG_MMIO : b->r.bar, 16,
+              VIRTQ_DESC_F_WRITE, 0);
     ring_offer(&b->g, 0);
 }
 
@@ -310,14 +315,32 @@ static void too_many_pieces(struct bed *b)
 static void malformed_rings_break_the_device_until_reset(void **s)
 {
     static void (*const wrong[])(struct bed *) = {
-        loop_of_descriptors, descriptor_next_to_itself, head_out_of_range, next_out_of_range, zero_length, readable_behind_writable,
-        buffer_outside_memory, buffer_at_the_end_of_addresses, buffer_over_registers, writable_buffer_in_rom, available_index_jump,
-        available_index_backwards, more_than_four_gigabytes, indirect_in_indirect, indirect_with_next, indirect_of_odd_size,
-        indirect_of_no_size, indirect_outside_memory, indirect_that_wraps, indirect_loop_in_a_huge_table, indirect_next_out_of_range,
+        loop_of_descriptors,
+        descriptor_next_to_itself,
+        head_out_of_range,
+        next_out_of_range,
+        zero_length,
+        readable_behind_writable,
+        buffer_outside_memory,
+        buffer_at_the_end_of_addresses,
+        buffer_over_registers,
+        writable_buffer_in_rom,
+        available_index_jump,
+        available_index_backwards,
+        more_than_four_gigabytes,
+        indirect_in_indirect,
+        indirect_with_next,
+        indirect_of_odd_size,
+        indirect_of_no_size,
+        indirect_outside_memory,
+        indirect_that_wraps,
+        indirect_loop_in_a_huge_table,
+        indirect_next_out_of_range,
         too_many_pieces,
     };
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         uint32_t id, len;
         open_bed(&b, t, 0);
@@ -360,15 +383,16 @@ static void rings_in_bad_places_break_the_device(void **s)
         unsigned size;
         uint64_t desc, avail, used;
     } bad[] = {
-        {0, FINE, FINE, FINE},          {3, FINE, FINE, FINE},        {32, FINE, FINE, FINE},
-        {0x10008, FINE, FINE, FINE},    {8, FINE + 8, FINE, FINE},    {8, FINE, FINE + 1, FINE},
-        {8, FINE, FINE, FINE + 2},      {8, -16ull, FINE, FINE},      {8, FINE, -2ull, FINE},
-        {8, FINE, FINE, -4ull},         {8, NOWHERE, FINE, FINE},     {8, FINE, NOWHERE, FINE},
-        {8, FINE, FINE, NOWHERE},       {8, FINE, FINE, RIG_ROM},     {8, FINE, RIG_RAM - 4, FINE},
-        {8, FINE, FINE, RIG_RAM - 8},   {8, RIG_RAM - 16, FINE, FINE}, {8, FINE, FINE, RIG_MMIO},
+        {0, FINE, FINE, FINE},        {3, FINE, FINE, FINE},         {32, FINE, FINE, FINE},
+        {0x10008, FINE, FINE, FINE},  {8, FINE + 8, FINE, FINE},     {8, FINE, FINE + 1, FINE},
+        {8, FINE, FINE, FINE + 2},    {8, -16ull, FINE, FINE},       {8, FINE, -2ull, FINE},
+        {8, FINE, FINE, -4ull},       {8, NOWHERE, FINE, FINE},      {8, FINE, NOWHERE, FINE},
+        {8, FINE, FINE, NOWHERE},     {8, FINE, FINE, RIG_ROM},      {8, FINE, RIG_RAM - 4, FINE},
+        {8, FINE, FINE, RIG_RAM - 8}, {8, RIG_RAM - 16, FINE, FINE}, {8, FINE, FINE, RIG_MMIO},
     };
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         open_bed(&b, t, 0);
         for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -396,7 +420,8 @@ static void rings_in_bad_places_break_the_device(void **s)
 static void a_reset_in_flight_forgets_the_chain_and_ends_when_it_comes_back(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         uint32_t id, len;
         open_bed(&b, t, 0);
@@ -421,7 +446,8 @@ static void a_reset_in_flight_forgets_the_chain_and_ends_when_it_comes_back(void
 static void a_chain_of_before_a_restart_does_not_answer_the_new_driver(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         uint32_t id, len;
         open_bed(&b, t, 0);
@@ -445,7 +471,8 @@ static void a_chain_of_before_a_restart_does_not_answer_the_new_driver(void **s)
 static void one_queue_is_reset_and_enabled_anew(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         uint32_t id, len;
         open_bed(&b, t, EVENT_IDX);
@@ -469,7 +496,8 @@ static void one_queue_is_reset_and_enabled_anew(void **s)
 static void a_paused_device_serves_when_resumed(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct bed b;
         uint32_t id, len;
         open_bed(&b, t, EVENT_IDX);

@@ -23,9 +23,11 @@ static struct virtio_dev *make(struct bed *b, enum kind k)
 {
     switch (k) {
     case BLK:
-        return virtio_blk_new(&(struct virtio_blk_config){.queues = 2}, &b->disk.disk, b->r.loop, b->r.mem, NULL);
+        return virtio_blk_new(&(struct virtio_blk_config){.queues = 2}, &b->disk.disk, b->r.loop, b->r.mem,
+                              NULL);
     case NET:
-        return virtio_net_new(&(struct virtio_net_config){.mac = {2, 0, 0, 0, 0, 1}}, &b->net.net, b->r.loop, b->r.mem, NULL);
+        return virtio_net_new(&(struct virtio_net_config){.mac = {2, 0, 0, 0, 0, 1}}, &b->net.net, b->r.loop,
+                              b->r.mem, NULL);
     case CONSOLE:
         return virtio_console_new(&(struct virtio_console_config){0}, &b->chr.chr, b->r.loop, b->r.mem, NULL);
     default:
@@ -67,7 +69,8 @@ static bool work(struct bed *b, enum kind k)
     uint8_t frame[100] = {2, 0, 0, 0, 0, 1};
     struct ring *g = &b->ring[k == BLK || k == RNG ? 0 : 1];
     uint32_t id, len;
-    memcpy(rig_at(&b->r, b->buf), k == NET ? (const void *)"\0\0\0\0\0\0\0\0\0\0\0" : (const void *)get_id, k == NET ? 12 : 16);
+    memcpy(rig_at(&b->r, b->buf), k == NET ? (const void *)"\0\0\0\0\0\0\0\0\0\0\0" : (const void *)get_id,
+           k == NET ? 12 : 16);
     memcpy(rig_at(&b->r, b->buf + 16), frame, sizeof(frame));
     switch (k) {
     case BLK:
@@ -133,7 +136,8 @@ static int load(struct rig *r, const void *data, size_t size, struct err *e)
 static void every_device_goes_on_where_it_was_saved(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         for (enum kind k = 0; k < KINDS; k++) {
             struct bed *a = open_bed(t, k), *b = open_bed(t, k);
             struct saved sa[RIG_SAVED], sb[RIG_SAVED];
@@ -256,8 +260,10 @@ static void spoil_mask(struct rig *r)
 
 static void states_that_do_not_fit_are_refused(void **s)
 {
-    static void (*const spoil[])(struct rig *) = {spoil_features, spoil_status, spoil_queue_size, spoil_queue_size_above_max,
-                                                  spoil_ring_address, spoil_queue_count, spoil_identity, spoil_capability, spoil_mask};
+    static void (*const spoil[])(struct rig *) = {
+        spoil_features,     spoil_status,      spoil_queue_size, spoil_queue_size_above_max,
+        spoil_ring_address, spoil_queue_count, spoil_identity,   spoil_capability,
+        spoil_mask};
     (void)s;
     for (unsigned i = 0; i < sizeof(spoil) / sizeof(spoil[0]); i++) {
         struct bed *a = open_bed(RIG_PCI, BLK), *b = open_bed(RIG_PCI, BLK);

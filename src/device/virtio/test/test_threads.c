@@ -1,4 +1,5 @@
-/* A driver on one thread, the loop on another, a disk that completes on the loop and a wire that answers there: no access without its lock. */
+/* A driver on one thread, the loop on another, a disk that completes on the loop and a wire that answers
+ * there: no access without its lock. */
 #include "device/virtio/test/unit.h"
 #include <pthread.h>
 #include <sched.h>
@@ -10,7 +11,8 @@
 
 enum { ROUNDS = 300, BATCH = 8 };
 
-/* A disk that completes each request by a post to the loop, as a real one does; `live` counts what it holds. */
+/* A disk that completes each request by a post to the loop, as a real one does; `live` counts what it holds.
+ */
 struct loop_disk {
     struct disk disk; /* first */
     struct loop *loop;
@@ -41,7 +43,8 @@ static void info(struct disk *disk, struct disk_info *out)
 
 static void drain(struct disk *disk)
 {
-    CHECK(__atomic_load_n(&((struct loop_disk *)disk)->live, __ATOMIC_ACQUIRE) == 0); /* the loop has ended by then */
+    CHECK(__atomic_load_n(&((struct loop_disk *)disk)->live, __ATOMIC_ACQUIRE) ==
+          0); /* the loop has ended by then */
 }
 
 static const struct disk_ops loop_disk_ops = {.info = info, .submit = submit, .drain = drain};
@@ -108,7 +111,8 @@ static void disk_completions_and_resets_race_without_harm(void **s)
             while (used_index(&g) != BATCH)
                 sched_yield();
         wait_reset(&r);
-        assert_int_equal(__atomic_load_n(&disk.live, __ATOMIC_ACQUIRE), 0); /* what "reset is done" promises */
+        assert_int_equal(__atomic_load_n(&disk.live, __ATOMIC_ACQUIRE),
+                         0); /* what "reset is done" promises */
     }
     loop_call(r.loop, noop, NULL);
     loop_stop(r.loop);

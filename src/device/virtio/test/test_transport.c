@@ -1,4 +1,5 @@
-/* What a driver meets before its first buffer: identity, features, status, configuration, interrupts, by either transport. */
+/* What a driver meets before its first buffer: identity, features, status, configuration, interrupts, by
+ * either transport. */
 #include "device/virtio/test/unit.h"
 #include "device/virtio/test/echo.h"
 
@@ -71,12 +72,13 @@ static void an_mmio_device_says_what_it_is(void **s)
 static void features_are_settled_once_and_only_those_offered(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct echo *e = open_rig(&r, t);
         uint64_t offered = drv_offered(&r);
         assert_int_equal(offered, BASE | EVENT_IDX | 1 << 5);
-        assert_false(drv_negotiate(&r, offered | 1 << 6));                       /* not offered */
+        assert_false(drv_negotiate(&r, offered | 1 << 6));                        /* not offered */
         assert_false(drv_negotiate(&r, offered & ~(1ull << VIRTIO_F_VERSION_1))); /* a legacy driver */
         assert_false(drv_negotiate(&r, 0));
         assert_true(drv_negotiate(&r, BASE));
@@ -89,7 +91,8 @@ static void features_are_settled_once_and_only_those_offered(void **s)
 static void driver_ok_without_features_breaks_the_device(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct echo *e = open_rig(&r, t);
         drv_negotiate(&r, 0);
@@ -108,7 +111,8 @@ static void driver_ok_without_features_breaks_the_device(void **s)
 static void status_bits_stay_until_reset(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         open_rig(&r, t);
         assert_int_equal(drv_status(&r), 0);
@@ -128,7 +132,8 @@ static void status_bits_stay_until_reset(void **s)
 static void configuration_is_read_and_written_in_any_size_within_bounds(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct echo *e = open_rig(&r, t);
         assert_int_equal(drv_config(&r, 0, 1), 0x11);
@@ -146,7 +151,8 @@ static void configuration_is_read_and_written_in_any_size_within_bounds(void **s
 static void a_configuration_change_moves_the_generation_and_interrupts(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct echo *e = open_rig(&r, t);
         assert_true(drv_negotiate(&r, BASE));
@@ -165,7 +171,8 @@ static void a_configuration_change_moves_the_generation_and_interrupts(void **s)
 static void queues_say_their_size_and_others_are_absent(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         open_rig(&r, t);
         assert_int_equal(drv_queue_max(&r, 0), ECHO_QUEUE_SIZE);
@@ -234,7 +241,7 @@ static void the_configuration_window_reaches_the_bar(void **s)
     pci_config_write(r.root, RIG_SLOT, 0, cap + 12, 4, 1);
     pci_config_write(r.root, RIG_SLOT, 0, cap + 16, 4, 0xdeadbe00);
     assert_int_equal(e->config[4], 0);
-    assert_int_equal(e->config[5], 0x66); /* one byte was asked for */
+    assert_int_equal(e->config[5], 0x66);                                   /* one byte was asked for */
     pci_config_write(r.root, RIG_SLOT, 0, cap + 8, 4, VIRTIO_PCI_BAR_SIZE); /* outside */
     pci_config_write(r.root, RIG_SLOT, 0, cap + 12, 4, 4);
     pci_config_write(r.root, RIG_SLOT, 0, cap + 16, 4, 1);
@@ -269,7 +276,8 @@ static void without_bus_mastering_nothing_is_touched_until_it_is_on(void **s)
 static void a_machine_reset_returns_everything_to_power_on(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t) {
+    EACH_TRANSPORT(t)
+    {
         struct rig r;
         struct echo *e = open_rig(&r, t);
         struct ring g;
