@@ -1,4 +1,4 @@
-/* collect: what a case changed in data memory. */
+/* collect: what a case changed in data memory; and the bytes behind an instruction. */
 #include <string.h>
 #include "lab.h"
 
@@ -31,4 +31,18 @@ void lab_collect(uint8_t *data, const uint8_t *pristine, struct lab_result *r)
         }
         memcpy(data + p * PAGE, pristine + p * PAGE, PAGE);
     }
+}
+
+/* A jump to the host's stub, a far one from 16-bit code. Placed on both sides: an instruction may read it through CS. */
+void lab_exit_bytes(const struct lab_case *k, uint8_t out[LAB_EXIT_BYTES])
+{
+    static const uint8_t far_jump[LAB_EXIT_BYTES] = {0x66, 0xea, 0x00, 0x00, 0x01, 0x10, SEL_CODE64, 0x00};
+
+    memcpy(out, far_jump, sizeof(far_jump));
+    if (k->mode == MODE_16)
+        return;
+    int32_t rel = (int32_t)(STUB_BASE + (k->mode == MODE_64 ? 0u : 16u) - (k->in.rip + k->len + 5u));
+    memset(out, 0xcc, LAB_EXIT_BYTES);
+    out[0] = 0xe9;
+    memcpy(out + 1, &rel, 4);
 }

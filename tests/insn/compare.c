@@ -4,7 +4,7 @@
  * Not compared: flags that the SDM calls undefined after the instruction (Zydis has them per instruction); x87 instruction and data pointers and
  * opcode, where processors differ in when they keep them; CR2 unless the fault is a page fault; upper halves of registers in 32-bit code.
  *
- * Instructions that microcode makes of several accesses (PUSHA, ENTER, FNSAVE, FXSAVE, MASKMOVQ, ...) leave on this host what the accesses before the
+ * Instructions that microcode makes of several accesses (PUSHA, ENTER, FNSAVE, FXSAVE, ...) leave on this host what the accesses before the
  * faulting one did, and report the address of that one. The interpreter checks all of them first and must have changed nothing; so there only this
  * is asked, and that the faulting address lies within the operand.
  */
@@ -85,7 +85,7 @@ static bool in_steps(ZydisMnemonic m)
 {
     static const ZydisMnemonic list[] = {ZYDIS_MNEMONIC_ENTER, ZYDIS_MNEMONIC_PUSHA, ZYDIS_MNEMONIC_PUSHAD, ZYDIS_MNEMONIC_POPA, ZYDIS_MNEMONIC_POPAD,
                                          ZYDIS_MNEMONIC_FNSAVE, ZYDIS_MNEMONIC_FNSTENV, ZYDIS_MNEMONIC_FRSTOR, ZYDIS_MNEMONIC_FLDENV, ZYDIS_MNEMONIC_FXRSTOR,
-                                         ZYDIS_MNEMONIC_FXRSTOR64, ZYDIS_MNEMONIC_XRSTOR, ZYDIS_MNEMONIC_XRSTOR64, ZYDIS_MNEMONIC_MASKMOVQ};
+                                         ZYDIS_MNEMONIC_FXRSTOR64, ZYDIS_MNEMONIC_XRSTOR, ZYDIS_MNEMONIC_XRSTOR64};
     for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         if (list[i] == m)
             return true;

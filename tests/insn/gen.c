@@ -212,7 +212,7 @@ static uint64_t branch_target(struct gen *g)
     default:
         do {
             t = CODE_BASE + rng_below(g->r, CODE_PAGES * PAGE);
-        } while (t + 1 > from && t < from + g->k->len + LAB_EXIT_BYTES + 1);
+        } while (t + 1 > from && t < from + g->k->len + LAB_EXIT_BYTES * 2);
         return t;
     }
 }
@@ -229,7 +229,7 @@ static bool set_relative(struct gen *g)
             t = next + (n == 1 ? (uint64_t)(int64_t)(int8_t)rng_next(g->r) : (uint64_t)(int64_t)(int16_t)rng_next(g->r));
         bool lands = t >= CODE_BASE && t < CODE_BASE + CODE_PAGES * PAGE;
         if (n == 4 || lands) {
-            if (t + 1 > g->k->in.rip && t < next + LAB_EXIT_BYTES + 1)
+            if (t + 1 > g->k->in.rip && t < next + LAB_EXIT_BYTES * 2)
                 continue;
             uint64_t rel = t - next;
             memcpy(g->k->bytes + g->zi.raw.imm[0].offset, &rel, n);

@@ -254,8 +254,13 @@ static uint8_t *code_at(struct guest *g, uint64_t linear)
 
 static void put_code(struct guest *g, const struct lab_case *k, bool erase)
 {
-    for (unsigned i = 0; i + k->fetch_cut < k->len; i++)
-        *code_at(g, k->in.rip + i) = erase ? 0xcc : k->bytes[i];
+    uint8_t bytes[15 + LAB_EXIT_BYTES];
+    unsigned n = k->fetch_cut ? (unsigned)(k->len - k->fetch_cut) : k->len + (unsigned)LAB_EXIT_BYTES;
+
+    memcpy(bytes, k->bytes, k->len);
+    lab_exit_bytes(k, bytes + k->len);
+    for (unsigned i = 0; i < n; i++)
+        *code_at(g, k->in.rip + i) = erase ? 0xcc : bytes[i];
     for (unsigned p = 0; p < CODE_PAGES; p++)
         g->gens[code_gpa(p) / PAGE]++;
 }

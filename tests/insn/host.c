@@ -111,7 +111,7 @@ void lab_signal_c(int sig, siginfo_t *info, ucontext_t *uc)
     if (sig == SIGTRAP && r->vector == X86_BP) {
         /* arrived at an INT3 of the code page: the instruction was a branch */
         state->rip--;
-        r->vector = LAB_NO_FAULT;
+        r->vector = state->rip > running_rip && state->rip < running_next + LAB_EXIT_BYTES * 2 ? LAB_ASTRAY : LAB_NO_FAULT;
     } else if (r->vector == X86_DB && state->rip >= STUB_BASE && state->rip < STUB_BASE + PAGE) {
         /* the instruction set TF: the trap came after the jump behind it */
         state->rip = running_next;
@@ -171,26 +171,13 @@ static void child_setup(int fd)
     __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(SEL_DATA));
 }
 
-/* The way out behind the instruction: a jump to the stub, far from 16-bit code. */
-static void put_exit(uint8_t *at, enum cpu_mode mode)
-{
-    if (mode == MODE_16) {
-        static const uint8_t far_jump[LAB_EXIT_BYTES] = {0x66, 0xea, 0x00, 0x00, 0x01, 0x10, SEL_CODE64, 0x00};
-        memcpy(at, far_jump, sizeof(far_jump));
-        return;
-    }
-    int32_t rel = (int32_t)(STUB_BASE + (mode == MODE_64 ? 0u : 16u) - ((uintptr_t)at + 5u));
-    at[0] = 0xe9;
-    memcpy(at + 1, &rel, 4);
-}
-
 static void put_code(const struct lab_case *k)
 {
     uint8_t *at = (uint8_t *)k->in.rip;
 
     memcpy(at, k->bytes, (size_t)(k->len - k->fetch_cut));
     if (!k->fetch_cut)
-        put_exit(at + k->len, k->mode);
+        lab_exit_bytes(k, at + k->len);
 }
 
 static void run_one(const struct lab_case *k, struct lab_result *r, uint8_t *data, const uint8_t *pristine)

@@ -213,6 +213,9 @@ void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *
 /* Fills r->line, lines and hash from what differs between data and pristine, and restores data. */
 void lab_collect(uint8_t *data, const uint8_t *pristine, struct lab_result *r);
 
+/* What lies behind the instruction, unless its end is cut off. */
+void lab_exit_bytes(const struct lab_case *k, uint8_t out[LAB_EXIT_BYTES]);
+
 /* ---- comparison ---- */
 
 /* Whether the results agree; else the difference is printed when `f` is given. */

@@ -93,10 +93,12 @@ static void enter_check(struct cpu *c, const struct insn *in, unsigned level, ui
     uint64_t mask = mask_size(cpu_stack_size(c)), sp = c->gpr[X86_RSP], bp = c->gpr[X86_RBP];
     unsigned pushes = level ? level + 1 : 1;
 
-    for (unsigned i = 1; i <= pushes; i++)
+    for (unsigned i = 1; i <= pushes; i++) {
+        /* in the order of the accesses: each frame pointer of the display is read before it is pushed */
+        if (i > 1 && i <= level)
+            cpu_load(c, X86_SS, (bp - (i - 1) * in->opsize) & mask, in->opsize);
         cpu_probe_write(c, X86_SS, (sp - i * in->opsize) & mask, in->opsize);
-    for (unsigned i = 1; i < level; i++)
-        cpu_load(c, X86_SS, (bp - i * in->opsize) & mask, in->opsize);
+    }
     cpu_probe_write(c, X86_SS, (sp - pushes * in->opsize - size) & mask, in->opsize);
 }
 
