@@ -197,16 +197,19 @@ static uint64_t operand_address(const struct lab_case *k)
 }
 
 /* The fault of an instruction in steps: the interpreter must have changed nothing at all. */
-static bool compare_steps(const struct lab_case *k, const struct lab_result *h, const struct lab_result *g, bool print)
+static bool compare_steps(const struct form *form, const struct lab_case *k, const struct lab_result *h, const struct lab_result *g, bool print)
 {
     struct diff d = {.print = print};
     uint64_t distance = h->cr2 > g->cr2 ? h->cr2 - g->cr2 : g->cr2 - h->cr2;
 
-    if (h->vector != g->vector)
+    /* an image whose header is illegal and whose first page is absent: which is looked at first is the processor's choice */
+    bool header_first = form->isa == ZYDIS_ISA_SET_XSAVE && h->vector == X86_PF_VEC && g->vector == X86_GP;
+    if (h->vector != g->vector && !header_first)
         differ(&d, "vector", h->vector, g->vector);
-    if (h->vector == X86_PF_VEC && distance >= PAGE)
+    bool both_paging = h->vector == X86_PF_VEC && g->vector == X86_PF_VEC;
+    if (both_paging && distance >= PAGE)
         differ(&d, "cr2", h->cr2, g->cr2);
-    if (h->vector == X86_PF_VEC && distance == 0 && fault_error(h) != fault_error(g))
+    if (both_paging && distance == 0 && fault_error(h) != fault_error(g))
         differ(&d, "error", h->error, g->error);
     for (unsigned i = 0; i < (k->mode == MODE_64 ? 16u : 8u); i++)
         if (g->out.gpr[i] != k->in.gpr[i])
@@ -232,7 +235,7 @@ bool compare_results(const struct form *form, const struct lab_case *k, const st
     if (either_fault(form->mnemonic, h, g))
         return g->hash == g->before;
     if (h->vector != LAB_NO_FAULT && h->vector != LAB_LOST && in_steps(form->mnemonic))
-        return compare_steps(k, h, g, print);
+        return compare_steps(form, k, host, g, print);
     if (h->vector != g->vector)
         differ(&d, "vector", h->vector, g->vector);
     if (h->vector == LAB_LOST || g->vector == LAB_LOST)

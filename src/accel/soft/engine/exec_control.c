@@ -37,12 +37,12 @@ static unsigned debug_register(struct cpu *c, unsigned dr)
 {
     if (dr > 7)
         cpu_ud(c);
+    cpu_need_cpl0(c);
     if (dr == 4 || dr == 5) {
         if (c->cr4 & CR4_DE)
             cpu_ud(c);
         dr += 2;
     }
-    cpu_need_cpl0(c);
     if (c->dr7 & 0x2000) /* general detect */
         cpu_debug_fault(c, 0x2000);
     return dr;

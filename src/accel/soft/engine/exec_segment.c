@@ -188,13 +188,11 @@ static void exec_arpl(struct cpu *c, const struct insn *in)
     need_protected(c);
     uint16_t src = (uint16_t)c->gpr[in->reg[1]];
     if (in->kind[0] == OPD_MEM) {
-        struct cpu_ref r;
-        cpu_ref(c, in->seg, insn_ea(c, in), 2, false, &r);
-        uint64_t dst = cpu_ref_load(&r);
+        /* written, and needing to be writable, only when it changes */
+        uint64_t ea = insn_ea(c, in), dst = cpu_load(c, in->seg, ea, 2);
         bool raise = (dst & 3) < (src & 3u);
         if (raise)
-            cpu_ref_store(&r, (dst & ~3ull) | (src & 3));
-        cpu_ref_end(&r);
+            cpu_store(c, in->seg, ea, 2, (dst & ~3ull) | (src & 3));
         set_zf(c, raise);
         return;
     }
@@ -317,6 +315,8 @@ bool exec_segment_setup(struct insn *out, const ZydisDecodedInstruction *zi, con
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (rows[i].mnemonic == zi->mnemonic) {
             out->exec = rows[i].exec;
+            if (zi->meta.isa_set == ZYDIS_ISA_SET_RDWRFSGS)
+                out->opsize = (uint8_t)(ops[0].size / 8); /* an operand-size prefix has no effect */
             return true;
         }
     return false;

@@ -122,7 +122,7 @@ static unsigned fx_alignment(struct cpu *c, const struct insn *in)
     return checked && cpu_linear(c, in->seg, insn_ea(c, in)) % 4 ? 1 : 16;
 }
 
-/* Bytes from 416 on (288 outside 64-bit mode) are not written. */
+/* Bytes from 416 on (288 outside 64-bit mode) are not written, but must be writable. */
 static void exec_fxsave(struct cpu *c, const struct insn *in)
 {
     uint8_t a[AREA_FX];
@@ -130,7 +130,11 @@ static void exec_fxsave(struct cpu *c, const struct insn *in)
     encode_x87(c, a, in->cond & FP_REX_W);
     encode_mxcsr(c, a);
     encode_halves(c, a + FX_XMM, 0);
-    cpu_store_bytes(c, in->seg, insn_ea(c, in), a, FX_XMM + 16 * vector_registers(c), fx_alignment(c, in));
+    uint64_t ea = insn_ea(c, in);
+    unsigned align = fx_alignment(c, in);
+    if (!(cpu_linear(c, in->seg, ea) & (align - 1))) /* else the store below raises what is due */
+        cpu_probe_write(c, in->seg, ea, AREA_FX);
+    cpu_store_bytes(c, in->seg, ea, a, FX_XMM + 16 * vector_registers(c), align);
 }
 
 static void exec_fxrstor(struct cpu *c, const struct insn *in)
@@ -237,7 +241,9 @@ static void store_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64
 /* XSAVE stores all that is asked for, XSAVEOPT what of it is in use. */
 static void exec_xsave(struct cpu *c, const struct insn *in)
 {
-    uint64_t rfbm = check_xsave(c, in), ea = area_at(c, in), old = cpu_load(c, in->seg, ea + AREA_HEADER, 8);
+    uint64_t rfbm = check_xsave(c, in), ea = area_at(c, in);
+    cpu_probe_write(c, in->seg, ea + AREA_HEADER, 8); /* read, but to be written: a fault is that of a store */
+    uint64_t old = cpu_load(c, in->seg, ea + AREA_HEADER, 8);
     bool opt = in->op == ZYDIS_MNEMONIC_XSAVEOPT || in->op == ZYDIS_MNEMONIC_XSAVEOPT64;
     uint64_t use = in_use(c, opt);
     uint64_t header[2] = {(old & ~rfbm) | (use & rfbm)};
