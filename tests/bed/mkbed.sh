@@ -30,7 +30,7 @@ copy_libraries() {
 }
 for f in "$@"; do
     if [ "${f#+}" != "$f" ]; then
-        lib=$(/sbin/ldconfig -p | sed -n "s|^\s*${f#+} (.*x86-64.*) => ||p" | head -1)
+        lib=$(/sbin/ldconfig -p | sed -n "s|^\s*${f#+} (.*x86-64.*) => ||p" | sed -n 1p)
         [ -n "$lib" ] || { echo "mkbed: no library ${f#+} here" >&2; exit 1; }
         [ -e "$root$lib" ] || install -D "$(realpath "$lib")" "$root$lib"
         copy_libraries "$lib"
