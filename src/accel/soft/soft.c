@@ -1,20 +1,13 @@
 /*
- * soft: the software engine behind the accelerator contract, its vCPUs as threads of this process.
+ * soft: the software engine behind the accelerator contract, its vCPUs as threads of this process or of a child (child.c).
  *
- * The engine sees guest memory as slots (mirrored from the map's views) and everything else through struct engine_outside. Sleep and wake are a
- * futex word per vCPU: a wake is two instructions when nobody sleeps.
+ * The engine sees guest memory as slots (mirrored from the map's views) and everything else through struct engine_outside.
  */
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-#include "accel/accel.h"
-#include "accel/soft/engine/engine.h"
+#include "accel/soft/internal.h"
 #include "accel/soft/slots.h"
 #include "base/check.h"
 #include "base/err.h"
@@ -22,29 +15,8 @@
 #include "base/range.h"
 #include "guest/bus.h"
 #include "guest/clock.h"
-#include "guest/mem.h"
 #include "host/host.h"
 #include "x86/state.h"
-
-enum { AWAKE, ASLEEP, WOKEN };
-
-struct soft_vcpu {
-    struct vcpu base;
-    struct mem_reader *reader;
-    uint32_t sleep; /* futex: AWAKE, ASLEEP, WOKEN (a wake that came before the sleep) */
-};
-
-struct soft {
-    struct accel base;
-    struct accel_config cfg;
-    struct engine *engine;
-    size_t arena_size;
-    struct x86_cpuid *cpuid;
-    struct soft_vcpu *vcpu[ENGINE_MAX_CPUS];
-    struct mem_listener listener;
-    uint32_t tsc_khz;
-    bool dirty_log;
-};
 
 static struct soft *soft_of(struct accel *a)
 {
@@ -55,40 +27,61 @@ static struct soft *soft_of(struct accel *a)
 
 static uint32_t out_pio_read(void *o, uint16_t port, unsigned size)
 {
-    return bus_read(((struct soft *)o)->cfg.bus, port, size);
+    struct soft *s = o;
+    if (s->child_side)
+        return (uint32_t)soft_child_call(s, OP_PIO_READ, port, size, 0, NULL);
+    return bus_read(s->cfg.bus, port, size);
 }
 
 static void out_pio_write(void *o, uint16_t port, unsigned size, uint32_t value)
 {
-    bus_write(((struct soft *)o)->cfg.bus, port, size, value);
+    struct soft *s = o;
+    if (s->child_side)
+        soft_child_call(s, OP_PIO_WRITE, port, size, value, NULL);
+    else
+        bus_write(s->cfg.bus, port, size, value);
 }
 
 static uint64_t out_mmio_read(void *o, uint64_t gpa, unsigned size)
 {
-    return mem_mmio_read(((struct soft *)o)->cfg.mem, gpa, size);
+    struct soft *s = o;
+    if (s->child_side)
+        return soft_child_call(s, OP_MMIO_READ, gpa, size, 0, NULL);
+    return mem_mmio_read(s->cfg.mem, gpa, size);
 }
 
 static void out_mmio_write(void *o, uint64_t gpa, unsigned size, uint64_t value)
 {
-    mem_mmio_write(((struct soft *)o)->cfg.mem, gpa, size, value);
+    struct soft *s = o;
+    if (s->child_side)
+        soft_child_call(s, OP_MMIO_WRITE, gpa, size, value, NULL);
+    else
+        mem_mmio_write(s->cfg.mem, gpa, size, value);
 }
 
 static int out_ack_extint(void *o)
 {
     struct soft *s = o;
+    if (s->child_side)
+        return (int)soft_child_call(s, OP_ACK_EXTINT, 0, 0, 0, NULL);
     return s->cfg.cb.ack_extint ? s->cfg.cb.ack_extint(s->cfg.cb.opaque) : -1;
 }
 
 static void out_eoi(void *o, uint8_t vector)
 {
     struct soft *s = o;
-    if (s->cfg.cb.eoi)
+    if (s->child_side)
+        soft_child_call(s, OP_EOI, 0, 0, vector, NULL);
+    else if (s->cfg.cb.eoi)
         s->cfg.cb.eoi(s->cfg.cb.opaque, vector);
 }
 
 static uint64_t out_now(void *o)
 {
-    return clock_now(((struct soft *)o)->cfg.clock);
+    struct soft *s = o;
+    if (s->child_side)
+        return host_now_ns() - __atomic_load_n(&s->shared->time_off, __ATOMIC_RELAXED);
+    return clock_now(s->cfg.clock);
 }
 
 static uint64_t out_wall(void *o)
@@ -97,32 +90,23 @@ static uint64_t out_wall(void *o)
     return host_realtime_ns();
 }
 
-static void futex_wait_until(uint32_t *word, uint32_t expected, uint64_t host_ns)
-{
-    struct timespec ts = {.tv_sec = (time_t)(host_ns / 1000000000), .tv_nsec = (long)(host_ns % 1000000000)};
-    syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, host_ns == UINT64_MAX ? NULL : &ts, NULL,
-            FUTEX_BITSET_MATCH_ANY);
-}
-
 static void out_sleep(void *o, unsigned cpu, uint64_t deadline_ns)
 {
     struct soft *s = o;
-    struct soft_vcpu *v = s->vcpu[cpu];
-    uint64_t host = deadline_ns == UINT64_MAX ? UINT64_MAX : clock_to_host(s->cfg.clock, deadline_ns);
-    uint32_t awake = AWAKE;
-    if (__atomic_compare_exchange_n(&v->sleep, &awake, ASLEEP, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-        mem_reader_offline(v->reader, true);
-        futex_wait_until(&v->sleep, ASLEEP, host);
-        mem_reader_offline(v->reader, false);
+    uint32_t *word = &s->shared->sleep[cpu];
+    if (s->child_side) {
+        uint64_t off = __atomic_load_n(&s->shared->time_off, __ATOMIC_RELAXED);
+        soft_sleep(word, deadline_ns > UINT64_MAX - off ? UINT64_MAX : deadline_ns + off);
+        return;
     }
-    __atomic_store_n(&v->sleep, AWAKE, __ATOMIC_SEQ_CST);
+    mem_reader_offline(s->vcpu[cpu]->reader, true);
+    soft_sleep(word, deadline_ns == UINT64_MAX ? UINT64_MAX : clock_to_host(s->cfg.clock, deadline_ns));
+    mem_reader_offline(s->vcpu[cpu]->reader, false);
 }
 
 static void out_wake(void *o, unsigned cpu)
 {
-    struct soft_vcpu *v = ((struct soft *)o)->vcpu[cpu];
-    if (v && __atomic_exchange_n(&v->sleep, WOKEN, __ATOMIC_SEQ_CST) == ASLEEP)
-        syscall(SYS_futex, &v->sleep, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    soft_wake(&((struct soft *)o)->shared->sleep[cpu]);
 }
 
 static void out_barrier(void *o)
@@ -133,13 +117,18 @@ static void out_barrier(void *o)
 
 static void out_quiescent(void *o, unsigned cpu)
 {
-    mem_reader_quiesce(((struct soft *)o)->vcpu[cpu]->reader);
+    struct soft *s = o;
+    if (!s->child_side) /* the parent's thread is offline while it waits */
+        mem_reader_quiesce(s->vcpu[cpu]->reader);
 }
 
 static void out_log(void *o, int level, const char *text)
 {
-    (void)o;
-    log_msg((enum log_level)level, "%s", text);
+    struct soft *s = o;
+    if (s->child_side)
+        soft_child_call(s, OP_LOG, 0, 0, (uint64_t)level, text);
+    else
+        log_msg((enum log_level)level, "%s", text);
 }
 
 static const struct engine_outside outside = {
@@ -155,7 +144,11 @@ static void on_map_changed(void *opaque, const struct mem_view *was, const struc
     struct soft *s = opaque;
     struct engine_slot slot[ENGINE_MAX_SLOTS];
     (void)was;
-    unsigned n = soft_slots(now, slot);
+    unsigned n = soft_slots(now, slot), kept = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (!s->child || soft_child_shares(s, slot[i].host)) /* what the child cannot reach is served by calls */
+            slot[kept++] = slot[i];
+    n = kept;
     engine_set_slots(s->engine, slot, n);
 }
 
@@ -194,9 +187,15 @@ static enum vcpu_exit soft_run(struct vcpu *base, struct vcpu_exit_info *info, s
     struct soft *s = soft_of(base->accel);
     struct soft_vcpu *v = CONTAINER_OF(base, struct soft_vcpu, base);
     struct engine_exit_info x = {0};
-    mem_reader_offline(v->reader, false);
-    enum engine_exit kind = engine_run(s->engine, base->index, &x);
-    mem_reader_offline(v->reader, true);
+    enum engine_exit kind = ENGINE_FAILED;
+    if (s->child) {
+        if (soft_child_run(s, base->index, &kind, &x, e))
+            return VCPU_FAILED;
+    } else {
+        mem_reader_offline(v->reader, false);
+        kind = engine_run(s->engine, base->index, &x);
+        mem_reader_offline(v->reader, true);
+    }
     *info = (struct vcpu_exit_info){
         .rip = x.rip, .dr6 = x.dr6, .watch_addr = x.watch_addr, .software_break = x.software_break};
     switch (kind) {
@@ -329,10 +328,11 @@ static void soft_close(struct accel *a)
     struct soft *s = soft_of(a);
     if (s->listener.changed)
         mem_unlisten(s->cfg.mem, &s->listener);
+    soft_child_stop(s);
     if (s->engine)
         munmap(s->engine, s->arena_size);
     free(s->cpuid);
-    free(s);
+    munmap(s, sizeof *s);
 }
 
 static const struct accel_ops soft_ops = {
@@ -359,37 +359,36 @@ static int build_cpuid(struct soft *s, struct err *e)
     return 0;
 }
 
+static int build_engine(struct soft *s, struct err *e)
+{
+    struct engine_config ec = {
+        .cpus = s->cfg.cpus, .tsc_khz = s->tsc_khz, .log_exceptions = s->cfg.debug_exceptions, .cpuid = s->cpuid};
+    size_t size = engine_arena_size(&ec);
+    s->arena_size = size + sizeof(struct soft_shared);
+    void *arena = mmap(NULL, s->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena == MAP_FAILED)
+        return err_sys(e, errno, "cannot map %zu MiB for the software engine", s->arena_size >> 20);
+    s->shared = (struct soft_shared *)(void *)((uint8_t *)arena + size);
+    s->engine = engine_init(arena, size, &ec);
+    int r = engine_attach(s->engine, &outside, s);
+    return r ? err_sys(e, r, "cannot map memory for machine code") : 0;
+}
+
 struct accel *accel_soft_open(const struct accel_config *cfg, struct err *e)
 {
     if (cfg->cpus < 1 || cfg->cpus > ENGINE_MAX_CPUS) {
         err_set(e, EINVAL, "the software engine runs 1 to %d CPUs, not %u", ENGINE_MAX_CPUS, cfg->cpus);
         return NULL;
     }
-    struct soft *s = calloc(1, sizeof *s);
-    if (!s) {
+    struct soft *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (s == MAP_FAILED) {
         err_set(e, ENOMEM, "out of memory");
         return NULL;
     }
     s->base.ops = &soft_ops;
     s->cfg = *cfg;
     s->tsc_khz = (uint32_t)host_tsc_khz();
-    if (build_cpuid(s, e)) {
-        soft_close(&s->base);
-        return NULL;
-    }
-    struct engine_config ec = {
-        .cpus = cfg->cpus, .tsc_khz = s->tsc_khz, .log_exceptions = cfg->debug_exceptions, .cpuid = s->cpuid};
-    s->arena_size = engine_arena_size(&ec);
-    void *arena = mmap(NULL, s->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (arena == MAP_FAILED) {
-        err_sys(e, errno, "cannot map %zu MiB for the software engine", s->arena_size >> 20);
-        soft_close(&s->base);
-        return NULL;
-    }
-    s->engine = engine_init(arena, s->arena_size, &ec);
-    int r = engine_attach(s->engine, &outside, s);
-    if (r) {
-        err_sys(e, r, "cannot map memory for machine code");
+    if (build_cpuid(s, e) || build_engine(s, e) || (cfg->engine_process && soft_child_start(s, e))) {
         soft_close(&s->base);
         return NULL;
     }

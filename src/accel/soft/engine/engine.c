@@ -84,6 +84,11 @@ int engine_attach(struct engine *en, const struct engine_outside *out, void *opa
     return native_area_attach(en->native);
 }
 
+uint64_t engine_machine_code(const struct engine *en)
+{
+    return en->native->exec;
+}
+
 static int by_gpa(const void *a, const void *b)
 {
     const struct engine_slot *x = a, *y = b;

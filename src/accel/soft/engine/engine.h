@@ -57,6 +57,8 @@ struct engine *engine_init(void *arena, size_t size, const struct engine_config 
 /* Attach this process to it: who answers. Must be called once in the process that runs vCPUs (again after fork). 0, or the negative errno of
  * native_area_attach: the arena must be a shared mapping, and executable memory allowed. */
 int engine_attach(struct engine *en, const struct engine_outside *out, void *opaque);
+/* Where the executable view of machine code lies in this process (native_area.c). */
+uint64_t engine_machine_code(const struct engine *en);
 /* Replace the slots; all vCPU threads that run see them at their next instruction boundary, and this returns when they do (the caller
  * must not hold what a vCPU needs to reach one: called from mem listeners, i.e. possibly on a vCPU thread inside mmio_write). */
 void engine_set_slots(struct engine *en, const struct engine_slot *slots, unsigned count);
