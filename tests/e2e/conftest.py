@@ -59,7 +59,7 @@ class Machine:
             data = os.read(self.out, 65536)
         except OSError:
             return False
-        self.text += data.decode(errors="replace")
+        self.text += data.decode(errors="replace").replace("\r", "")
         return bool(data)
 
     def expect(self, pattern, timeout=60):
@@ -94,9 +94,9 @@ class Machine:
         """A command at the guest's shell prompt; its output."""
         mark = f"END{len(self.text)}"
         self.type(f"{command}; echo {mark[:3]}''{mark[3:]} $?\n")
-        m = self.expect(rf"(.*?){mark} (\d+)\r?\n", timeout)
+        m = self.expect(rf"(.*?){mark} (\d+)\n", timeout)
         out = m.group(1)
-        return out[out.find("\n") + 1:].replace("\r", ""), int(m.group(2))
+        return out[out.find("\n") + 1:], int(m.group(2))
 
     def wait(self, timeout=60):
         """Wait for the process to end, reading on; its status."""

@@ -28,7 +28,7 @@ def boot(machine, image, accel="soft"):
     m.expect("login: ", 1500)
     m.type("root\n")
     m.expect(r"root@liege:~# ", 300)
-    m.type("stty -echo; PS1='liege:# '\n")
+    m.type("stty -echo; export SYSTEMD_PAGER=cat PAGER=cat; PS1='liege:# '\n")
     m.expect(r"\nliege:# ", 120)
     return m
 

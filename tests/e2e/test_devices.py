@@ -129,7 +129,7 @@ def test_two_machines_at_once_do_not_interfere(machine):
         m.expect(r"liege:\S*# ", 300)
         m.type(f"echo this-is-''{i}\n")
     for i, m in enumerate(pair):
-        m.expect(f"this-is-{i}\r\n", 30)
+        m.expect(f"this-is-{i}\n", 30)
         assert f"this-is-{1 - i}" not in m.text
         m.type("poweroff\n")
     assert [m.wait(120) for m in pair] == [0, 0]
@@ -142,13 +142,13 @@ def test_what_was_synced_survives_a_power_cut(machine, tmp_path):
     m.expect(r"liege:\S*# ", 300)
     # Records of one sector, each synced before it is announced; then the plug is pulled in the middle.
     m.type("i=0; while true; do i=$((i+1)); printf '%0512d' $i | dd of=/dev/vda bs=512 seek=$i conv=notrunc,fsync 2>/dev/null; echo did-$i; done\n")
-    m.expect("did-30\r\n", 120)
+    m.expect("did-30\n", 120)
     os.kill(m.process.pid, signal.SIGKILL)
     m.process.wait(30)
     while m.read(0.2) and m.text and "did" in m.text[-20:]:
         if m.process.poll() is not None:
             break
-    last = max(int(x) for x in re.findall(r"did-(\d+)\r\n", m.text))
+    last = max(int(x) for x in re.findall(r"did-(\d+)\n", m.text))
     data = disk.read_bytes()
     for i in range(1, last + 1):
         assert data[i * 512:(i + 1) * 512] == b"%0512d" % i, i

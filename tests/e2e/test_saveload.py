@@ -34,7 +34,7 @@ def test_a_busy_machine_goes_on_where_it_was(tmp_path, cpus):
     m = start(config, state, memory)
     m.expect(r"liege:\S*# ", 120)
     # A counter in the background, a checksum of the disk before, and a variable that only this shell knows.
-    m.run("x=remembered; (i=0; while true; do i=$((i+1)); echo $i > /tmp/count; done) & true")
+    m.run("x=remembered; (i=0; while true; do i=$((i+1)); echo $i > /tmp/c; mv /tmp/c /tmp/count; done) & sleep 1")
     before, _ = m.run("sha256sum /dev/vda; cat /tmp/count; date +%s")
     m.process.send_signal(signal.SIGUSR1)
     assert m.wait(60) == 0, m.stderr()
