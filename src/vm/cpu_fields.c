@@ -25,7 +25,7 @@ static const struct field fields[] = {
     S(events.nmi_injected, .max = 1), S(events.nmi_pending, .max = 1), S(events.nmi_masked, .max = 1),
     S(events.smi_pending, .max = 1), S(events.in_smm, .max = 1), S(events.triple_fault, .max = 1), S(events.sipi_vector, .max = 255),
     A(lapic.regs), S(lapic.timer_remaining_ns),
-    S(tsc_khz), S(tsc), S(msr_count, .max = X86_MAX_MSRS),
+    S(tsc_khz), S(tsc), S(pvclock_ns), S(msr_count, .max = X86_MAX_MSRS),
     FIELD_STRIDED(struct x86_state, msrs, index), FIELD_STRIDED(struct x86_state, msrs, value),
 };
 
