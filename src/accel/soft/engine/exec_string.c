@@ -7,6 +7,7 @@
  */
 #include <string.h>
 #include "accel/soft/engine/exec_int.h"
+#include "accel/soft/engine/mem_inline.h"
 
 enum { ELEMENTS_BETWEEN_CHECKS = 64 };
 
@@ -72,38 +73,6 @@ static uint64_t piece(struct cpu *c, const struct insn *in, unsigned seg, uint64
     return bytes / in->opsize < n ? bytes / in->opsize : n;
 }
 
-static inline uint64_t element(const uint8_t *p, unsigned size)
-{
-    switch (size) {
-    case 1:
-        return *p;
-    case 2:
-        return *(const volatile uint16_t *)p;
-    case 4:
-        return *(const volatile uint32_t *)p;
-    default:
-        return *(const volatile uint64_t *)p;
-    }
-}
-
-static inline void set_element(uint8_t *p, unsigned size, uint64_t v)
-{
-    switch (size) {
-    case 1:
-        *p = (uint8_t)v;
-        break;
-    case 2:
-        *(volatile uint16_t *)p = (uint16_t)v;
-        break;
-    case 4:
-        *(volatile uint32_t *)p = (uint32_t)v;
-        break;
-    default:
-        *(volatile uint64_t *)p = v;
-        break;
-    }
-}
-
 /* ---- MOVS ---- */
 
 static void movs_one(struct cpu *c, const struct insn *in)
@@ -122,7 +91,7 @@ static void copy_up(uint8_t *dst, const uint8_t *src, uint64_t n, unsigned size)
         return;
     }
     for (uint64_t i = 0; i < bytes; i += size)
-        set_element(dst + i, size, element(src + i, size));
+        host_store((uintptr_t)(dst + i), size, host_load((uintptr_t)(src + i), size));
 }
 
 static uint64_t movs_bulk(struct cpu *c, const struct insn *in, uint64_t n)
@@ -163,7 +132,7 @@ static uint64_t stos_bulk(struct cpu *c, const struct insn *in, uint64_t n)
         memset(dst, (int)(v & 0xff), n * in->opsize);
     else
         for (uint64_t i = 0; i < n; i++)
-            set_element(dst + i * in->opsize, in->opsize, v);
+            host_store((uintptr_t)(dst + i * in->opsize), in->opsize, v);
     cpu_bulk_written(c, X86_ES, target(c, in), (unsigned)(n * in->opsize));
     advance(c, in, X86_RDI, n);
     return n;
@@ -260,8 +229,8 @@ static uint64_t cmps_bulk(struct cpu *c, const struct insn *in, uint64_t n, bool
     if (n)
         n = piece(c, in, X86_ES, target(c, in), n, false, &b);
     while (i < n) {
-        p->a = element(a + i * in->opsize, in->opsize);
-        p->b = element(b + i * in->opsize, in->opsize);
+        p->a = host_load((uintptr_t)(a + i * in->opsize), in->opsize);
+        p->b = host_load((uintptr_t)(b + i * in->opsize), in->opsize);
         i++;
         if ((p->a == p->b) != while_equal)
             break;
@@ -283,7 +252,7 @@ static uint64_t scas_bulk(struct cpu *c, const struct insn *in, uint64_t n, bool
     n = piece(c, in, X86_ES, target(c, in), n, false, &b);
     p->a = c->gpr[X86_RAX] & mask_size(in->opsize);
     while (i < n) {
-        p->b = element(b + i * in->opsize, in->opsize);
+        p->b = host_load((uintptr_t)(b + i * in->opsize), in->opsize);
         i++;
         if ((p->a == p->b) != while_equal)
             break;
