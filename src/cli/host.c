@@ -25,7 +25,8 @@ static int set_json(void *opaque, const char *value, struct err *e)
     return 0;
 }
 
-static const struct option_def options[] = {{"json", NULL, "machine-readable output", set_json}, {NULL, NULL, NULL, NULL}};
+static const struct option_def options[] = {{"json", NULL, "machine-readable output", set_json},
+                                            {NULL, NULL, NULL, NULL}};
 
 static void read_line(const char *path, char *out, size_t cap)
 {
@@ -58,7 +59,8 @@ static json_t *kvm_facts(bool *usable)
     double mips = 0;
     int r = accel_kvm_probe(&mips, &e);
     *usable = r == 0;
-    json_t *o = json_pack("{sb ss}", "usable", r == 0, "why", r == 0 ? "guest kernel code runs at native speed" : e.msg);
+    json_t *o = json_pack("{sb ss}", "usable", r == 0, "why",
+                          r == 0 ? "guest kernel code runs at native speed" : e.msg);
     if (mips > 0)
         json_object_set_new(o, "measured-mips", json_integer((json_int_t)mips));
     return o;
@@ -73,8 +75,8 @@ static json_t *model_facts(void)
         struct x86_cpu_config cfg = {.model = *m, .cpus = 1, .hypervisor_leaves = true};
         memset(&cfg.allow, 0xff, sizeof cfg.allow);
         int r = x86_cpuid_build(&c, &cfg, &e);
-        json_array_append_new(list, json_pack("{ss ss sb ss}", "name", *m, "about", x86_cpu_model_about(*m), "possible",
-                                              r == 0, "why-not", r ? e.msg : ""));
+        json_array_append_new(list, json_pack("{ss ss sb ss}", "name", *m, "about", x86_cpu_model_about(*m),
+                                              "possible", r == 0, "why-not", r ? e.msg : ""));
     }
     return list;
 }
@@ -102,10 +104,14 @@ static json_t *limit_facts(void)
     read_line("/sys/kernel/mm/transparent_hugepage/enabled", thp, sizeof thp);
     read_line("/proc/sys/kernel/io_uring_disabled", uring, sizeof uring);
     int tap = access("/dev/net/tun", R_OK | W_OK) ? errno : 0;
-    return json_pack("{sI sI ss ss ss ss}", "open-files", (json_int_t)files.rlim_cur, "locked-memory-bytes",
-                     (json_int_t)locked.rlim_cur, "huge-pages", *huge ? huge : "none", "transparent-huge-pages",
-                     *thp ? thp : "none", "io-uring", !strcmp(uring, "0") ? "allowed" : *uring ? "restricted" : "unknown",
-                     "tap", tap ? strerror(tap) : "/dev/net/tun can be opened (making an interface needs CAP_NET_ADMIN)");
+    return json_pack(
+        "{sI sI ss ss ss ss}", "open-files", (json_int_t)files.rlim_cur, "locked-memory-bytes",
+        (json_int_t)locked.rlim_cur, "huge-pages", *huge ? huge : "none", "transparent-huge-pages",
+        *thp ? thp : "none", "io-uring",
+        !strcmp(uring, "0") ? "allowed"
+        : *uring            ? "restricted"
+                            : "unknown",
+        "tap", tap ? strerror(tap) : "/dev/net/tun can be opened (making an interface needs CAP_NET_ADMIN)");
 }
 
 static void print_text(json_t *all)
@@ -114,9 +120,11 @@ static void print_text(json_t *all)
     json_t *v;
     const char *key;
     json_t *kvm = json_object_get(all, "kvm"), *limits = json_object_get(all, "limits");
-    printf("host       %s, %s\n", json_string_value(json_object_get(all, "kernel")), json_string_value(json_object_get(all, "cpu")));
+    printf("host       %s, %s\n", json_string_value(json_object_get(all, "kernel")),
+           json_string_value(json_object_get(all, "cpu")));
     printf("cpus       %lld\n", (long long)json_integer_value(json_object_get(all, "cpus")));
-    printf("memory     %lld MiB, %lld MiB available\n", (long long)json_integer_value(json_object_get(all, "memory-mib")),
+    printf("memory     %lld MiB, %lld MiB available\n",
+           (long long)json_integer_value(json_object_get(all, "memory-mib")),
            (long long)json_integer_value(json_object_get(all, "available-mib")));
     printf("kvm        %s: %s\n", json_is_true(json_object_get(kvm, "usable")) ? "usable" : "not used",
            json_string_value(json_object_get(kvm, "why")));
@@ -129,9 +137,11 @@ static void print_text(json_t *all)
             printf("%-10s %s\n", key, json_string_value(v));
     }
     printf("models\n");
-    json_array_foreach(json_object_get(all, "models"), i, v) printf("  %-12s %s%s%s\n",
-        json_string_value(json_object_get(v, "name")), json_string_value(json_object_get(v, "about")),
-        json_is_true(json_object_get(v, "possible")) ? "" : "; not here: ", json_string_value(json_object_get(v, "why-not")));
+    json_array_foreach(json_object_get(all, "models"), i, v)
+        printf("  %-12s %s%s%s\n", json_string_value(json_object_get(v, "name")),
+               json_string_value(json_object_get(v, "about")),
+               json_is_true(json_object_get(v, "possible")) ? "" : "; not here: ",
+               json_string_value(json_object_get(v, "why-not")));
     printf("features  ");
     json_array_foreach(json_object_get(all, "features"), i, v) printf(" %s", json_string_value(v));
     printf("\n");
@@ -153,10 +163,12 @@ static int host_run(const struct command *self, int argc, char **argv)
     uname(&u);
     cpu_name(cpu, sizeof cpu);
     json_t *kvm = kvm_facts(&usable);
-    json_t *all = json_pack("{ss ss sI sI sI so ss so so so}", "kernel", u.release, "cpu", cpu, "cpus",
-                            (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "memory-mib", (json_int_t)(host_mem_total() >> 20),
-                            "available-mib", (json_int_t)(host_mem_available() >> 20), "kvm", kvm, "auto", usable ? "kvm" : "soft",
-                            "limits", limit_facts(), "models", model_facts(), "features", feature_facts());
+    json_t *all =
+        json_pack("{ss ss sI sI sI so ss so so so}", "kernel", u.release, "cpu", cpu, "cpus",
+                  (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "memory-mib",
+                  (json_int_t)(host_mem_total() >> 20), "available-mib",
+                  (json_int_t)(host_mem_available() >> 20), "kvm", kvm, "auto", usable ? "kvm" : "soft",
+                  "limits", limit_facts(), "models", model_facts(), "features", feature_facts());
     if (json) {
         char *text = json_dumps(all, JSON_INDENT(2));
         if (text)
@@ -169,6 +181,9 @@ static int host_run(const struct command *self, int argc, char **argv)
     return EXIT_OFF;
 }
 
-const struct command command_host = {.name = "host", .args = "[--json]",
-                                     .about = "Show what this machine offers: KVM or not and why, features, limits.",
-                                     .options = options, .run = host_run};
+const struct command command_host = {
+    .name = "host",
+    .args = "[--json]",
+    .about = "Show what this machine offers: KVM or not and why, features, limits.",
+    .options = options,
+    .run = host_run};

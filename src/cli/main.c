@@ -25,8 +25,10 @@ static const struct command *find_command(const char *name, struct err *e)
     }
     words[n] = NULL;
     near = nearest(name, words);
-    err_set(e, 2, near ? "unknown command '%s'; did you mean '%s'?" : "unknown command '%s'; 'liege help' lists them", name,
-            near);
+    err_set(e, 2,
+            near ? "unknown command '%s'; did you mean '%s'?"
+                 : "unknown command '%s'; 'liege help' lists them",
+            name, near);
     return NULL;
 }
 

@@ -38,8 +38,9 @@ int options_parse(const struct command *c, int argc, char **argv, void *opaque, 
         if (arg[0] != '-' || !arg[1])
             return i;
         if (arg[1] != '-')
-            return err_set(e, EINVAL, "unknown option %s; options begin with two dashes, 'liege help %s' lists them", arg,
-                           c->name);
+            return err_set(e, EINVAL,
+                           "unknown option %s; options begin with two dashes, 'liege help %s' lists them",
+                           arg, c->name);
         arg += 2;
         size_t len = strcspn(arg, "=");
         const struct option_def *o = find(c, arg, len);

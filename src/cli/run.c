@@ -25,19 +25,19 @@ struct run {
 
 /* ---- options ---- */
 
-#define STRING_OPTION(field)                                                                                            \
-    static int set_##field(void *o, const char *v, struct err *e)                                                       \
-    {                                                                                                                   \
-        (void)e;                                                                                                        \
-        return vm_config_set(&((struct run *)o)->cfg.field, v);                                                         \
+#define STRING_OPTION(field)                                                                                 \
+    static int set_##field(void *o, const char *v, struct err *e)                                            \
+    {                                                                                                        \
+        (void)e;                                                                                             \
+        return vm_config_set(&((struct run *)o)->cfg.field, v);                                              \
     }
-#define SWITCH_OPTION(field)                                                                                            \
-    static int set_##field(void *o, const char *v, struct err *e)                                                       \
-    {                                                                                                                   \
-        (void)v;                                                                                                        \
-        (void)e;                                                                                                        \
-        ((struct run *)o)->cfg.field = true;                                                                            \
-        return 0;                                                                                                       \
+#define SWITCH_OPTION(field)                                                                                 \
+    static int set_##field(void *o, const char *v, struct err *e)                                            \
+    {                                                                                                        \
+        (void)v;                                                                                             \
+        (void)e;                                                                                             \
+        ((struct run *)o)->cfg.field = true;                                                                 \
+        return 0;                                                                                            \
     }
 STRING_OPTION(kernel)
 STRING_OPTION(initrd)
@@ -123,9 +123,11 @@ static const struct option_def options[] = {
     {"memory", "SIZE", "guest memory, like 512M or 4G (default 512M)", set_memory},
     {"cpus", "N", "virtual CPUs (default 1)", set_cpus},
     {"board", "NAME", "machine model (default microvm)", set_board},
-    {"accel", "auto|kvm|soft", "who executes the guest: Linux KVM or the software engine (default auto)", set_accel},
+    {"accel", "auto|kvm|soft", "who executes the guest: Linux KVM or the software engine (default auto)",
+     set_accel},
     {"cpu", "MODEL", "CPU model: default, x86-64-v2, x86-64-v3, or host (not portable)", set_cpu},
-    {"disk", "PATH[,OPTION]...", "a raw disk image or block device: readonly, serial=S, direct, format=raw", set_disk},
+    {"disk", "PATH[,OPTION]...", "a raw disk image or block device: readonly, serial=S, direct, format=raw",
+     set_disk},
     {"net", "user|tap=NAME[,OPTION]...", "a network card: mac=M, hostfwd=tcp:[ADDR:]PORT:GUESTPORT", set_net},
     {"console", "stdio|pty|file=PATH|none", "where the serial line goes (default stdio)", set_console},
     {"rng", NULL, "a virtio entropy device", set_rng},
@@ -153,7 +155,8 @@ struct signals {
     bool asked; /* the power button was pressed for a first SIGTERM */
 };
 
-/* SIGTERM and SIGHUP press the power button, a second one ends at once; SIGINT (no raw terminal) ends at once. */
+/* SIGTERM and SIGHUP press the power button, a second one ends at once; SIGINT (no raw terminal) ends at
+ * once. */
 static void on_signal(void *opaque, uint32_t events)
 {
     struct signals *s = opaque;
@@ -172,8 +175,8 @@ static void print_stats(struct vm *vm, uint64_t wall_ns)
     struct accel_stats s = {0};
     accel_stats(vm_accel(vm), &s);
     double run = (double)s.run_ns / 1e9;
-    fprintf(stderr, "accelerator        %s\nwall               %.3f s\nrunning            %.3f s\n", vm_accel(vm)->ops->name,
-            (double)wall_ns / 1e9, run);
+    fprintf(stderr, "accelerator        %s\nwall               %.3f s\nrunning            %.3f s\n",
+            vm_accel(vm)->ops->name, (double)wall_ns / 1e9, run);
     if (s.instructions)
         fprintf(stderr, "instructions       %" PRIu64 " (%.1f M/s while running)\n", s.instructions,
                 run > 0 ? (double)s.instructions / run / 1e6 : 0);
@@ -181,8 +184,9 @@ static void print_stats(struct vm *vm, uint64_t wall_ns)
             "blocks             %" PRIu64 "\ntlb misses         %" PRIu64 "\ninterrupts         %" PRIu64
             "\ninvalidations      %" PRIu64 "\nrefused            %" PRIu64 "\n",
             s.blocks, s.tlb_misses, s.interrupts, s.invalidations, s.refused);
-    fprintf(stderr, "exits              %" PRIu64 " port, %" PRIu64 " mmio, %" PRIu64 " halt, %" PRIu64 " other\n", s.exits_pio,
-            s.exits_mmio, s.exits_halt, s.exits_other);
+    fprintf(stderr,
+            "exits              %" PRIu64 " port, %" PRIu64 " mmio, %" PRIu64 " halt, %" PRIu64 " other\n",
+            s.exits_pio, s.exits_mmio, s.exits_halt, s.exits_other);
 }
 
 static int status_of(struct vm *vm, enum vm_end end, const struct err *e)
@@ -265,7 +269,8 @@ static int run_run(const struct command *self, int argc, char **argv)
     vm_config_init(&run.cfg);
     int at = options_parse(self, argc, argv, &run, &e);
     if (at >= 0 && at < argc)
-        at = err_set(&e, EINVAL, "unexpected '%s'; options begin with two dashes, 'liege help run' lists them", argv[at]);
+        at = err_set(&e, EINVAL,
+                     "unexpected '%s'; options begin with two dashes, 'liege help run' lists them", argv[at]);
     if (at >= 0 && run.print_config) {
         char *text = vm_config_to_json(&run.cfg);
         if (text)
@@ -282,8 +287,11 @@ static int run_run(const struct command *self, int argc, char **argv)
 }
 
 const struct command command_run = {
-    .name = "run", .args = "--kernel FILE [OPTION]...", .about = "Create a virtual machine and run it in this terminal.",
-    .options = options, .run = run_run,
+    .name = "run",
+    .args = "--kernel FILE [OPTION]...",
+    .about = "Create a virtual machine and run it in this terminal.",
+    .options = options,
+    .run = run_run,
     .more = "On the console: Ctrl-A x quits, Ctrl-A h helps.\n"
             "Exit status: 0 powered off, 3 reset with --no-reboot, 4 crashed, 2 usage, 1 anything else.\n"
             "SIGTERM presses the power button; a second one ends at once.\n"};

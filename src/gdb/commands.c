@@ -1,4 +1,5 @@
-/* The commands, by their first letter: GDB manual, appendix "Remote Serial Protocol", sections Packets and General Query Packets. */
+/* The commands, by their first letter: GDB manual, appendix "Remote Serial Protocol", sections Packets and
+ * General Query Packets. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,7 +128,8 @@ static void breakpoint(struct gdb *g, const char *p, bool add)
 
 /* ---- threads and running ---- */
 
-/* A thread id of the client's to a vCPU: 0 is any, -1 all, 1.. ours. Returns -1 for any or all, -2 for none of ours. */
+/* A thread id of the client's to a vCPU: 0 is any, -1 all, 1.. ours. Returns -1 for any or all, -2 for none
+ * of ours. */
 static int parse_thread(struct gdb *g, const char *p)
 {
     if (*p == '-' || !*p)
@@ -157,7 +159,8 @@ static void go(struct gdb *g, int step_cpu, bool alone)
     gdb_go(g);
 }
 
-/* vCont: the first action that names a thread or comes last applies to it. One vCPU may step; the others run or stay, as asked. */
+/* vCont: the first action that names a thread or comes last applies to it. One vCPU may step; the others run
+ * or stay, as asked. */
 static void vcont(struct gdb *g, const char *p)
 {
     int step = -1;

@@ -155,7 +155,9 @@ static int listen_on(const struct sockaddr *sa, socklen_t len, int family, const
     if (family != AF_UNIX)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, sa, len) || listen(fd, 1)) {
-        int r = err_sys(e, errno, errno == EADDRINUSE ? "--gdb %s: take another, or end what uses it" : "--gdb %s", where);
+        int r =
+            err_sys(e, errno,
+                    errno == EADDRINUSE ? "--gdb %s: take another, or end what uses it" : "--gdb %s", where);
         close(fd);
         return r;
     }
@@ -186,7 +188,8 @@ static int listen_unix(struct gdb *g, const char *where, struct err *e)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     if (strlen(where + 5) >= sizeof sa.sun_path || !where[5])
-        return err_set(e, EINVAL, "--gdb %s: a socket path has 1 to %zu bytes", where, sizeof sa.sun_path - 1);
+        return err_set(e, EINVAL, "--gdb %s: a socket path has 1 to %zu bytes", where,
+                       sizeof sa.sun_path - 1);
     strcpy(sa.sun_path, where + 5);
     int fd = listen_on((struct sockaddr *)&sa, sizeof sa, AF_UNIX, where, e);
     if (fd >= 0)

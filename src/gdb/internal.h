@@ -43,18 +43,18 @@ struct gdb {
     struct soft_break soft[BREAKS_MAX];
     unsigned softs;
     struct hw_break hw[HW_MAX];
-    int step_cpu;      /* vCPU that single-steps, -1: none */
-    bool step_alone;   /* the others stay stopped meanwhile */
+    int step_cpu;    /* vCPU that single-steps, -1: none */
+    bool step_alone; /* the others stay stopped meanwhile */
 };
 
 /* packet.c: bytes on the wire */
-void gdb_input(struct gdb *g);                     /* the socket is readable */
+void gdb_input(struct gdb *g); /* the socket is readable */
 void gdb_flush(struct gdb *g);
-void gdb_reply(struct gdb *g, const char *text);   /* a whole packet */
+void gdb_reply(struct gdb *g, const char *text); /* a whole packet */
 void gdb_reply_hex(struct gdb *g, const void *p, size_t n);
 void gdb_reply_bytes(struct gdb *g, char first, const void *p, size_t n); /* binary, escaped */
 int hex_digit(char c);
-uint64_t hex_u64(const char **p);                  /* reads digits, moves p behind them */
+uint64_t hex_u64(const char **p);                      /* reads digits, moves p behind them */
 bool hex_bytes(const char *p, uint8_t *out, size_t n); /* exactly 2n digits */
 
 /* commands.c */
@@ -63,7 +63,7 @@ void gdb_stop_reply(struct gdb *g, const struct vcpu_exit_info *info, int signal
 
 /* gdb.c */
 void gdb_disconnect(struct gdb *g);
-void gdb_go(struct gdb *g);                        /* let the machine run with what is planted */
+void gdb_go(struct gdb *g); /* let the machine run with what is planted */
 
 /* memory.c */
 int gdb_mem_read(struct gdb *g, uint64_t addr, uint8_t *out, size_t n);

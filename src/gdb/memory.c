@@ -72,7 +72,8 @@ static int add_hw(struct gdb *g, uint64_t addr, unsigned len, uint8_t type)
         return -EINVAL;
     for (unsigned i = 0; i < HW_MAX; i++)
         if (!g->hw[i].on) {
-            g->hw[i] = (struct hw_break){.addr = addr, .len = type ? (uint8_t)len : 1, .type = type, .on = true};
+            g->hw[i] =
+                (struct hw_break){.addr = addr, .len = type ? (uint8_t)len : 1, .type = type, .on = true};
             return 0;
         }
     return -ENOSPC;
@@ -88,8 +89,8 @@ static int remove_hw(struct gdb *g, uint64_t addr, unsigned len, uint8_t type)
     return -ENOENT;
 }
 
-/* Software breakpoints stand in memory. Where the address is not mapped (a kernel that has yet to turn paging on) a debug register
- * takes the place: the person asked to stop there, not for a byte to be written. */
+/* Software breakpoints stand in memory. Where the address is not mapped (a kernel that has yet to turn paging
+ * on) a debug register takes the place: the person asked to stop there, not for a byte to be written. */
 static int add_soft(struct gdb *g, uint64_t addr)
 {
     uint64_t gpa;
@@ -117,11 +118,14 @@ static void lift(struct gdb *g, unsigned i)
     mem_write(vm_mem(g->vm), b.gpa, &b.was, 1);
 }
 
-static const int8_t hw_type[] = {-1, 0, 1, 3, 3}; /* Z1 execute, Z2 write, Z3 read (x86 has only read or write), Z4 access */
+static const int8_t hw_type[] = {
+    -1, 0, 1, 3, 3}; /* Z1 execute, Z2 write, Z3 read (x86 has only read or write), Z4 access */
 
 int gdb_break_add(struct gdb *g, unsigned type, uint64_t addr, unsigned len)
 {
-    return type == 0 ? add_soft(g, addr) : type < ARRAY_LEN(hw_type) ? add_hw(g, addr, len, (uint8_t)hw_type[type]) : -EINVAL;
+    return type == 0                   ? add_soft(g, addr)
+           : type < ARRAY_LEN(hw_type) ? add_hw(g, addr, len, (uint8_t)hw_type[type])
+                                       : -EINVAL;
 }
 
 int gdb_break_remove(struct gdb *g, unsigned type, uint64_t addr, unsigned len)

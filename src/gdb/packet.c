@@ -1,4 +1,5 @@
-/* Packets of the remote protocol: $content#checksum, acknowledged by + unless both agreed not to; 0x03 alone is an interrupt. */
+/* Packets of the remote protocol: $content#checksum, acknowledged by + unless both agreed not to; 0x03 alone
+ * is an interrupt. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

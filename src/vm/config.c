@@ -16,7 +16,8 @@ void vm_config_init(struct vm_config *c)
 
 void vm_config_fini(struct vm_config *c)
 {
-    char **own[] = {&c->name, &c->board, &c->accel, &c->cpu, &c->kernel, &c->initrd, &c->cmdline, &c->console, &c->gdb};
+    char **own[] = {&c->name,   &c->board,   &c->accel,   &c->cpu, &c->kernel,
+                    &c->initrd, &c->cmdline, &c->console, &c->gdb};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         vm_config_set(own[i], NULL);
     for (unsigned i = 0; i < c->disks; i++) {
@@ -44,8 +45,10 @@ static int check_name(const struct vm_config *c, struct err *e)
     if (!c->name || strlen(c->name) > 64)
         return err_set(e, EINVAL, "name: longer than 64 characters");
     for (const char *p = c->name; *p; p++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", *p) || c->name[0] == '.')
-            return err_set(e, EINVAL, "name: '%s' may hold only letters, digits, '-', '_' and '.', not first", c->name);
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", *p) ||
+            c->name[0] == '.')
+            return err_set(e, EINVAL, "name: '%s' may hold only letters, digits, '-', '_' and '.', not first",
+                           c->name);
     return 0;
 }
 
@@ -69,14 +72,16 @@ int vm_config_check(const struct vm_config *c, struct err *e)
     if (strcmp(c->accel, "auto") != 0 && strcmp(c->accel, "kvm") != 0 && strcmp(c->accel, "soft") != 0)
         return err_set(e, EINVAL, "accel: '%s' is none of auto, kvm, soft", c->accel);
     if (!c->kernel)
-        return err_set(e, EINVAL, "kernel: none given; use --kernel FILE (a bzImage, ELF vmlinux or multiboot image)");
+        return err_set(e, EINVAL,
+                       "kernel: none given; use --kernel FILE (a bzImage, ELF vmlinux or multiboot image)");
     if (c->cpus < 1 || c->cpus > VM_MAX_CPUS)
         return err_set(e, EINVAL, "cpus: %u is outside 1 to %d", c->cpus, VM_MAX_CPUS);
     if (c->memory < (2ull << 20))
         return err_set(e, EINVAL, "memory: %llu bytes is too little for any guest; give at least 2M",
                        (unsigned long long)c->memory);
     if (c->memory % 4096)
-        return err_set(e, EINVAL, "memory: %llu is not a multiple of 4096 bytes", (unsigned long long)c->memory);
+        return err_set(e, EINVAL, "memory: %llu is not a multiple of 4096 bytes",
+                       (unsigned long long)c->memory);
     if (c->memory > (1ull << 42))
         return err_set(e, EINVAL, "memory: %llu GiB is more than the 4096 GiB that the board can address",
                        (unsigned long long)(c->memory >> 30));

@@ -1,6 +1,7 @@
 /*
- * config: everything that decides what a machine is. The only input of vm_new; the command line, the API, a config file and a snapshot all
- * produce it. Has a JSON form (config_to_json, config_from_json). Owns its strings.
+ * config: everything that decides what a machine is. The only input of vm_new; the command line, the API, a
+ * config file and a snapshot all produce it. Has a JSON form (config_to_json, config_from_json). Owns its
+ * strings.
  */
 #ifndef VM_CONFIG_H
 #define VM_CONFIG_H
@@ -26,55 +27,58 @@ enum vm_net_kind { VM_NET_USER, VM_NET_TAP };
 
 struct vm_net_config {
     enum vm_net_kind kind;
-    char *tap;          /* interface name, TAP only */
+    char *tap; /* interface name, TAP only */
     uint8_t mac[6];
     bool mac_set;
-    bool restricted;    /* USER: no way out but the forwards */
+    bool restricted; /* USER: no way out but the forwards */
     struct vm_forward forward[VM_MAX_FORWARDS];
     unsigned forwards;
 };
 
 struct vm_config {
-    char *name;             /* "" when none */
-    char *board;            /* "microvm-1" */
-    char *accel;            /* "auto", "kvm", "soft" */
-    char *cpu;              /* CPU model */
+    char *name;                      /* "" when none */
+    char *board;                     /* "microvm-1" */
+    char *accel;                     /* "auto", "kvm", "soft" */
+    char *cpu;                       /* CPU model */
     char *kernel, *initrd, *cmdline; /* initrd, cmdline may be NULL */
-    bool kernel_decompress; /* let the guest unpack its own bzImage */
-    uint64_t memory;        /* bytes, multiple of 1 MiB */
+    bool kernel_decompress;          /* let the guest unpack its own bzImage */
+    uint64_t memory;                 /* bytes, multiple of 1 MiB */
     unsigned cpus;
     struct vm_disk_config disk[VM_MAX_DISKS];
     unsigned disks;
     struct vm_net_config net[VM_MAX_NETS];
     unsigned nets;
-    char *console;          /* "stdio", "pty", "none", or "file=PATH" */
-    bool virtio_console;    /* a virtio console beside the serial line */
+    char *console;       /* "stdio", "pty", "none", or "file=PATH" */
+    bool virtio_console; /* a virtio console beside the serial line */
     bool rng;
-    bool virtio_mmio;       /* virtio over MMIO instead of PCI */
+    bool virtio_mmio; /* virtio over MMIO instead of PCI */
     bool no_acpi;
-    bool no_reboot;         /* a guest reset ends the run */
+    bool no_reboot; /* a guest reset ends the run */
     bool stats;
-    bool engine_process;    /* soft: the engine in a process of its own */
+    bool engine_process; /* soft: the engine in a process of its own */
     bool debug_exit, testdev;
-    char *gdb;              /* "tcp:PORT", "unix:PATH" or NULL */
+    char *gdb; /* "tcp:PORT", "unix:PATH" or NULL */
 };
 
-void vm_config_init(struct vm_config *c);  /* defaults; -> vm_config_fini */
+void vm_config_init(struct vm_config *c); /* defaults; -> vm_config_fini */
 void vm_config_fini(struct vm_config *c);
 int vm_config_set(char **field, const char *value); /* replace an owned string; -ENOMEM */
 
-/* Sizes as people write them: "512M", "1G", "65536K", plain bytes. 0 or -EINVAL with a clear message naming `what`. */
+/* Sizes as people write them: "512M", "1G", "65536K", plain bytes. 0 or -EINVAL with a clear message naming
+ * `what`. */
 int vm_parse_size(const char *text, const char *what, uint64_t *out, struct err *e);
 /* --disk and --net values, as the manual describes. Append to c. */
 int vm_config_add_disk(struct vm_config *c, const char *text, struct err *e);
 int vm_config_add_net(struct vm_config *c, const char *text, struct err *e);
 
-/* Everything that can be judged without touching the host: ranges, contradictions. One line on the first fault. */
+/* Everything that can be judged without touching the host: ranges, contradictions. One line on the first
+ * fault. */
 int vm_config_check(const struct vm_config *c, struct err *e);
 
 /* malloc'ed JSON text, ends with a newline; NULL on out of memory. */
 char *vm_config_to_json(const struct vm_config *c);
-/* Replace what `text` names; unknown keys are refused with the nearest known one. `source` names the file in messages. */
+/* Replace what `text` names; unknown keys are refused with the nearest known one. `source` names the file in
+ * messages. */
 int vm_config_from_json(struct vm_config *c, const char *text, size_t len, const char *source, struct err *e);
 
 #endif

@@ -44,8 +44,8 @@ static const struct key keys[] = {
 
 static json_t *disk_to_json(const struct vm_disk_config *d)
 {
-    json_t *o = json_pack("{ss ss sb sb}", "path", d->path, "format", d->format, "readonly", d->readonly, "direct",
-                          d->direct);
+    json_t *o = json_pack("{ss ss sb sb}", "path", d->path, "format", d->format, "readonly", d->readonly,
+                          "direct", d->direct);
     if (d->serial)
         json_object_set_new(o, "serial", json_string(d->serial));
     return o;
@@ -68,8 +68,9 @@ static json_t *net_to_json(const struct vm_net_config *n)
     for (unsigned i = 0; i < n->forwards; i++) {
         const struct vm_forward *f = &n->forward[i];
         char text[96];
-        snprintf(text, sizeof text, strchr(f->host_addr, ':') ? "%s:[%s]:%u:%u" : "%s:%s:%u:%u", f->udp ? "udp" : "tcp",
-                 *f->host_addr ? f->host_addr : "127.0.0.1", f->host_port, f->guest_port);
+        snprintf(text, sizeof text, strchr(f->host_addr, ':') ? "%s:[%s]:%u:%u" : "%s:%s:%u:%u",
+                 f->udp ? "udp" : "tcp", *f->host_addr ? f->host_addr : "127.0.0.1", f->host_port,
+                 f->guest_port);
         json_array_append_new(list, json_string(text));
     }
     if (n->forwards)
@@ -93,7 +94,8 @@ static json_t *key_to_json(const struct key *k, const struct vm_config *c)
     default: {
         uint64_t v = *(const uint64_t *)at;
         char text[32];
-        snprintf(text, sizeof text, v % (1 << 20) ? "%llu" : "%lluM", (unsigned long long)(v % (1 << 20) ? v : v >> 20));
+        snprintf(text, sizeof text, v % (1 << 20) ? "%llu" : "%lluM",
+                 (unsigned long long)(v % (1 << 20) ? v : v >> 20));
         return json_string(text);
     }
     }
@@ -130,7 +132,8 @@ static int wrong(const char *source, const char *key, const char *want, struct e
     return err_set(e, EINVAL, "%s: \"%s\" is not %s", source, key, want);
 }
 
-static int key_from_json(const struct key *k, struct vm_config *c, const json_t *v, const char *source, struct err *e)
+static int key_from_json(const struct key *k, struct vm_config *c, const json_t *v, const char *source,
+                         struct err *e)
 {
     char *at = (char *)c + k->offset;
     switch (k->kind) {
@@ -159,7 +162,8 @@ static int key_from_json(const struct key *k, struct vm_config *c, const json_t 
     }
 }
 
-/* Write one option of a disk or net in the command line's form, so that one parser judges both. Commas are doubled. */
+/* Write one option of a disk or net in the command line's form, so that one parser judges both. Commas are
+ * doubled. */
 static bool append_option(char *text, size_t cap, const char *key, const char *value)
 {
     size_t at = strlen(text);
@@ -181,7 +185,9 @@ static bool append_option(char *text, size_t cap, const char *key, const char *v
 static int object_as_options(const json_t *o, const char *what, const char *source, char *text, size_t cap,
                              struct err *e)
 {
-    const char *key, *first = json_object_get(o, "tap") ? "tap" : json_object_get(o, "user") ? "user" : "path";
+    const char *key, *first = json_object_get(o, "tap")    ? "tap"
+                              : json_object_get(o, "user") ? "user"
+                                                           : "path";
     json_t *v = json_object_get(o, first);
     text[0] = 0;
     if (!json_is_object(o))
@@ -198,12 +204,14 @@ static int object_as_options(const json_t *o, const char *what, const char *sour
         if (!strcmp(key, first) || json_is_null(v))
             continue;
         if (json_is_array(v))
-            json_array_foreach(v, i, item) ok = ok && json_is_string(item) && append_option(text, cap, key, json_string_value(item));
+            json_array_foreach(v, i, item) ok =
+                ok && json_is_string(item) && append_option(text, cap, key, json_string_value(item));
         else
             ok = (json_is_boolean(v) && append_option(text, cap, key, json_is_true(v) ? "on" : "off")) ||
                  (json_is_string(v) && append_option(text, cap, key, json_string_value(v)));
         if (!ok)
-            return err_set(e, EINVAL, "%s: %s: \"%s\" has a value of the wrong kind or too long", source, what, key);
+            return err_set(e, EINVAL, "%s: %s: \"%s\" has a value of the wrong kind or too long", source,
+                           what, key);
     }
     return 0;
 }
@@ -243,8 +251,9 @@ static int set_key(struct vm_config *c, const char *name, const json_t *v, const
     words[ARRAY_LEN(keys) + 1] = "nets";
     words[ARRAY_LEN(keys) + 2] = NULL;
     const char *near = nearest(name, words);
-    return err_set(e, EINVAL, near ? "%s: unknown key \"%s\"; did you mean \"%s\"?" : "%s: unknown key \"%s\"", source, name,
-                   near);
+    return err_set(e, EINVAL,
+                   near ? "%s: unknown key \"%s\"; did you mean \"%s\"?" : "%s: unknown key \"%s\"", source,
+                   name, near);
 }
 
 int vm_config_from_json(struct vm_config *c, const char *text, size_t len, const char *source, struct err *e)

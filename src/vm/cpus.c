@@ -1,6 +1,7 @@
 /*
- * The vCPU threads. Each runs vcpu_run in a loop; when the vm wants it to stop it finishes a pending access (quiesce) and parks. What a
- * guest asks for (reset, power-off) and what goes wrong is noted as a request bit and handled on the loop's thread.
+ * The vCPU threads. Each runs vcpu_run in a loop; when the vm wants it to stop it finishes a pending access
+ * (quiesce) and parks. What a guest asks for (reset, power-off) and what goes wrong is noted as a request bit
+ * and handled on the loop's thread.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ void cpus_kick(struct vm *vm)
             vcpu_kick(vm->cpu[i].vcpu);
 }
 
-/* Park while the vm wants it; false when the thread shall end. A thread parked here is quiesced: state may be read from any thread. */
+/* Park while the vm wants it; false when the thread shall end. A thread parked here is quiesced: state may be
+ * read from any thread. */
 static bool may_run(struct vm_cpu *c)
 {
     struct vm *vm = c->vm;

@@ -33,13 +33,14 @@ static void dump_state(struct out *o, const struct x86_state *s)
     for (int i = 0; i < 16; i++)
         put(o, "%s %016" PRIx64 "%s", gpr[i], s->gpr[i], i % 4 == 3 ? "\n" : "  ");
     put(o, "rip %016" PRIx64 "  rflags %08" PRIx64 "\n", s->rip, s->rflags);
-    put(o, "cr0 %08" PRIx64 "  cr2 %016" PRIx64 "  cr3 %016" PRIx64 "  cr4 %08" PRIx64 "  efer %08" PRIx64 "\n", s->cr0, s->cr2,
-        s->cr3, s->cr4, s->efer);
+    put(o,
+        "cr0 %08" PRIx64 "  cr2 %016" PRIx64 "  cr3 %016" PRIx64 "  cr4 %08" PRIx64 "  efer %08" PRIx64 "\n",
+        s->cr0, s->cr2, s->cr3, s->cr4, s->efer);
     for (int i = 0; i < X86_SEGS; i++)
         put(o, "%s %04x base %016" PRIx64 " limit %08x attr %05x\n", seg[i], s->seg[i].sel, s->seg[i].base,
             s->seg[i].limit, s->seg[i].attr);
-    put(o, "tr %04x base %016" PRIx64 " limit %08x   gdt %016" PRIx64 "+%04x   idt %016" PRIx64 "+%04x\n", s->tr.sel, s->tr.base,
-        s->tr.limit, s->gdtr.base, s->gdtr.limit, s->idtr.base, s->idtr.limit);
+    put(o, "tr %04x base %016" PRIx64 " limit %08x   gdt %016" PRIx64 "+%04x   idt %016" PRIx64 "+%04x\n",
+        s->tr.sel, s->tr.base, s->tr.limit, s->gdtr.base, s->gdtr.limit, s->idtr.base, s->idtr.limit);
 }
 
 void vm_dump_registers(struct vm *vm, unsigned cpu, char *out, unsigned cap)

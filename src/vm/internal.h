@@ -27,7 +27,14 @@ struct vm_cpu {
 };
 
 /* Requests from vCPU threads to the loop, as bits of vm->requests. */
-enum { REQUEST_POWER_OFF = 1, REQUEST_RESET = 2, REQUEST_CRASH = 4, REQUEST_FAIL = 8, REQUEST_DEBUG_EXIT = 16, REQUEST_DEBUG = 32 };
+enum {
+    REQUEST_POWER_OFF = 1,
+    REQUEST_RESET = 2,
+    REQUEST_CRASH = 4,
+    REQUEST_FAIL = 8,
+    REQUEST_DEBUG_EXIT = 16,
+    REQUEST_DEBUG = 32
+};
 
 struct vm {
     struct vm_config cfg; /* strings are shared with the caller's: it outlives the vm */
@@ -47,19 +54,19 @@ struct vm {
     struct vm_cpu cpu[VM_MAX_CPUS];
     pthread_mutex_t mutex; /* guards cpu[].state, stop, ending */
     pthread_cond_t changed;
-    unsigned stop;         /* pause count: vCPUs park while it is not 0 */
-    bool ending;           /* vCPU threads leave */
-    bool held;             /* one of `stop` is a vCPU's that cannot go on: the loop has yet to see to it */
-    bool stopped;          /* devices and guest time are stopped as well */
+    unsigned stop; /* pause count: vCPUs park while it is not 0 */
+    bool ending;   /* vCPU threads leave */
+    bool held;     /* one of `stop` is a vCPU's that cannot go on: the loop has yet to see to it */
+    bool stopped;  /* devices and guest time are stopped as well */
 
     atomic_uint requests;
-    int request_fd;        /* eventfd: requests has bits */
+    int request_fd; /* eventfd: requests has bits */
     struct loop_fd *request_source;
     _Atomic uint32_t debug_exit;
-    unsigned bad_cpu;      /* which crashed or failed */
-    struct err bad;        /* why */
-    atomic_int end;        /* enum vm_end */
-    bool booted;           /* RAM and boot CPU hold a loaded kernel or a restored state */
+    unsigned bad_cpu; /* which crashed or failed */
+    struct err bad;   /* why */
+    atomic_int end;   /* enum vm_end */
+    bool booted;      /* RAM and boot CPU hold a loaded kernel or a restored state */
     bool start_paused;
     void (*on_debug)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info);
     void *on_debug_opaque;
@@ -67,7 +74,7 @@ struct vm {
 
 /* cpus.c */
 int cpus_start(struct vm *vm, struct err *e);
-void cpus_end(struct vm *vm);              /* stop and join all threads */
+void cpus_end(struct vm *vm); /* stop and join all threads */
 void cpus_kick(struct vm *vm);
 void vm_request(struct vm *vm, unsigned bits); /* any thread, also in device callbacks */
 

@@ -18,9 +18,14 @@ static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, 
     unsigned n = board_e820(vm->board, &map);
     for (unsigned i = 0; i < n; i++)
         range[i] = (struct boot_range){.base = map[i].base, .size = map[i].size, .type = map[i].type};
-    struct boot_config bc = {
-        .kernel = {.path = vm->cfg.kernel}, .initrd = &initrd, .initrds = vm->cfg.initrd ? 1 : 0, .cmdline = cmdline,
-        .rsdp = board_rsdp(vm->board), .range = range, .ranges = n, .decompress = vm->cfg.kernel_decompress};
+    struct boot_config bc = {.kernel = {.path = vm->cfg.kernel},
+                             .initrd = &initrd,
+                             .initrds = vm->cfg.initrd ? 1 : 0,
+                             .cmdline = cmdline,
+                             .rsdp = board_rsdp(vm->board),
+                             .range = range,
+                             .ranges = n,
+                             .decompress = vm->cfg.kernel_decompress};
     int r = boot_load(&bc, vm->mem, bsp, &info, e);
     if (!r)
         log_info("%s: %s entry at 0x%llx, %s", vm->cfg.kernel, boot_entry_name(info.entry),
@@ -28,7 +33,8 @@ static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, 
     return r;
 }
 
-/* RESET, and then what firmware would have left: the local APIC on, in virtual wire mode (the PIC reaches LINT0, NMI is LINT1). */
+/* RESET, and then what firmware would have left: the local APIC on, in virtual wire mode (the PIC reaches
+ * LINT0, NMI is LINT1). */
 static void reset_cpu(struct vm *vm, unsigned i, struct x86_state *s)
 {
     const struct x86_cpuid *cpuid = accel_cpuid(vm->accel, i);

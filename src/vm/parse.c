@@ -22,13 +22,17 @@ int vm_parse_size(const char *text, const char *what, uint64_t *out, struct err 
         if (shift && (!strcmp(end, "B") || !strcmp(end, "iB")))
             end += strlen(end);
     }
-    if (!end || *end || errno || (shift && v > UINT64_MAX >> shift) || (!shift && end[-1] && !isdigit((unsigned char)end[-1])))
-        return err_set(e, EINVAL, "%s: '%s' is not a size; write bytes or a number with K, M, G or T, like 512M", what, text);
+    if (!end || *end || errno || (shift && v > UINT64_MAX >> shift) ||
+        (!shift && end[-1] && !isdigit((unsigned char)end[-1])))
+        return err_set(e, EINVAL,
+                       "%s: '%s' is not a size; write bytes or a number with K, M, G or T, like 512M", what,
+                       text);
     *out = (uint64_t)v << shift;
     return 0;
 }
 
-/* The next comma-separated item of *rest, split at its first '='. A doubled comma stands for one, as with QEMU. Items are cut in place. */
+/* The next comma-separated item of *rest, split at its first '='. A doubled comma stands for one, as with
+ * QEMU. Items are cut in place. */
 static bool next_item(char **rest, char **key, char **value)
 {
     if (!*rest)
@@ -53,7 +57,9 @@ static bool next_item(char **rest, char **key, char **value)
 static int unknown_key(const char *what, const char *key, const char *const *known, struct err *e)
 {
     const char *near = nearest(key, known);
-    return err_set(e, EINVAL, near ? "%s: unknown option '%s'; did you mean '%s'?" : "%s: unknown option '%s'", what, key, near);
+    return err_set(e, EINVAL,
+                   near ? "%s: unknown option '%s'; did you mean '%s'?" : "%s: unknown option '%s'", what,
+                   key, near);
 }
 
 static int flag(const char *what, const char *key, const char *value, bool *out, struct err *e)
@@ -82,7 +88,8 @@ static int disk_item(struct vm_disk_config *d, char *key, char *value, struct er
         return vm_config_set(&d->format, value);
     if (!strcmp(key, "serial")) {
         if (strlen(value) > 20)
-            return err_set(e, EINVAL, "--disk: serial '%s' is longer than the 20 bytes that virtio has for it", value);
+            return err_set(e, EINVAL,
+                           "--disk: serial '%s' is longer than the 20 bytes that virtio has for it", value);
         return vm_config_set(&d->serial, value);
     }
     return unknown_key("--disk", key, known, e);
@@ -151,7 +158,8 @@ static int parse_mac(const char *text, uint8_t mac[6])
 {
     unsigned b[6];
     char over;
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &over) != 6 || (b[0] & 1))
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &over) != 6 ||
+        (b[0] & 1))
         return -EINVAL;
     for (int i = 0; i < 6; i++)
         mac[i] = (uint8_t)b[i];
@@ -167,7 +175,8 @@ static int net_item(struct vm_net_config *n, char *key, char *value, struct err 
         return unknown_key("--net", key, known, e);
     if (!strcmp(key, "mac")) {
         if (parse_mac(value, n->mac))
-            return err_set(e, EINVAL, "--net: mac '%s' is not a unicast address like 52:54:00:12:34:56", value);
+            return err_set(e, EINVAL, "--net: mac '%s' is not a unicast address like 52:54:00:12:34:56",
+                           value);
         n->mac_set = true;
         return 0;
     }

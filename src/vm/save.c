@@ -1,6 +1,6 @@
 /*
- * Save and restore of a whole machine: a state file (sections of vm, every vCPU and every chip) and a memory file (RAM in ascending
- * addresses, raw, holes where a page is all zeros), so that a restore can map it.
+ * Save and restore of a whole machine: a state file (sections of vm, every vCPU and every chip) and a memory
+ * file (RAM in ascending addresses, raw, holes where a page is all zeros), so that a restore can map it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +40,8 @@ static bool all_zero(const uint8_t *p, size_t n)
     return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
 }
 
-/* Write runs of pages that are not all zero; the file was truncated to its full size, so what is left out is a hole. */
+/* Write runs of pages that are not all zero; the file was truncated to its full size, so what is left out is
+ * a hole. */
 static int write_region(int fd, const uint8_t *p, uint64_t size, uint64_t at)
 {
     for (uint64_t i = 0; i < size;) {
@@ -87,7 +88,8 @@ int vm_open_memory(struct vm *vm, const struct vm_saved *from, int *fd, struct e
     if (fstat(*fd, &st))
         return err_sys(e, errno, "%s", from->memory_path);
     if ((uint64_t)st.st_size != vm->cfg.memory)
-        return err_set(e, EINVAL, "%s: %lld bytes where the machine has %llu of memory: cut short, or another machine's",
+        return err_set(e, EINVAL,
+                       "%s: %lld bytes where the machine has %llu of memory: cut short, or another machine's",
                        from->memory_path, (long long)st.st_size, (unsigned long long)vm->cfg.memory);
     return 0;
 }
@@ -144,11 +146,14 @@ static int read_state(struct vm *vm, struct state_reader *rd, struct err *e)
 {
     struct vm_wire wire = {0};
     struct saved all = {.table = &vm_table, .obj = &wire};
-    int r = strcmp(state_board(rd), board_name(vm->board)) == 0 ? state_read(rd, &all, e)
-            : err_set(e, EINVAL, "saved on board %s, this machine is a %s", state_board(rd), board_name(vm->board));
+    int r = strcmp(state_board(rd), board_name(vm->board)) == 0
+                ? state_read(rd, &all, e)
+                : err_set(e, EINVAL, "saved on board %s, this machine is a %s", state_board(rd),
+                          board_name(vm->board));
     if (!r && (wire.cpus != vm->cfg.cpus || wire.memory != vm->cfg.memory))
         r = err_set(e, EINVAL, "saved with %u CPUs and %llu MiB, this machine has %u and %llu", wire.cpus,
-                    (unsigned long long)(wire.memory >> 20), vm->cfg.cpus, (unsigned long long)(vm->cfg.memory >> 20));
+                    (unsigned long long)(wire.memory >> 20), vm->cfg.cpus,
+                    (unsigned long long)(vm->cfg.memory >> 20));
     if (!r) {
         clock_set(vm->clock, wire.clock_ns);
         r = board_load(vm->board, rd, e);

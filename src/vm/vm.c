@@ -52,7 +52,8 @@ static int check_memory(const struct vm_config *c, struct err *e)
 {
     uint64_t total = host_mem_total();
     if (c->memory > total)
-        return err_set(e, ENOMEM, "memory: %llu MiB is more than this host's %llu MiB; give less with --memory",
+        return err_set(e, ENOMEM,
+                       "memory: %llu MiB is more than this host's %llu MiB; give less with --memory",
                        (unsigned long long)(c->memory >> 20), (unsigned long long)(total >> 20));
     return 0;
 }
@@ -77,8 +78,11 @@ static int open_disks(struct vm *vm, struct err *e)
 {
     for (unsigned i = 0; i < vm->cfg.disks; i++) {
         const struct vm_disk_config *d = &vm->cfg.disk[i];
-        struct disk_config dc = {
-            .path = d->path, .format = d->format, .serial = d->serial, .readonly = d->readonly, .direct = d->direct};
+        struct disk_config dc = {.path = d->path,
+                                 .format = d->format,
+                                 .serial = d->serial,
+                                 .readonly = d->readonly,
+                                 .direct = d->direct};
         vm->disks[i] = disk_open(&dc, vm->loop, e);
         if (!vm->disks[i])
             return -EIO;
@@ -112,17 +116,29 @@ static int open_nets(struct vm *vm, struct err *e)
 static int make_board(struct vm *vm, const struct vm_saved *from, int memory_fd, struct err *e)
 {
     struct board_config bc = {
-        .mem = vm->mem, .bus = vm->bus, .clock = vm->clock, .loop = vm->loop,
-        .cpus = vm->cfg.cpus, .memory = vm->cfg.memory,
-        .backing = from ? RAM_FILE_PRIVATE : vm->cfg.engine_process ? RAM_MEMFD : RAM_ANONYMOUS,
+        .mem = vm->mem,
+        .bus = vm->bus,
+        .clock = vm->clock,
+        .loop = vm->loop,
+        .cpus = vm->cfg.cpus,
+        .memory = vm->cfg.memory,
+        .backing = from                     ? RAM_FILE_PRIVATE
+                   : vm->cfg.engine_process ? RAM_MEMFD
+                                            : RAM_ANONYMOUS,
         .ram_fd = memory_fd,
         .serial = vm->serial,
-        .disk_count = vm->cfg.disks, .net_count = vm->cfg.nets,
+        .disk_count = vm->cfg.disks,
+        .net_count = vm->cfg.nets,
         .rng = vm->cfg.rng,
         .transport = vm->cfg.virtio_mmio || vm->cfg.no_acpi ? VIRTIO_TRANSPORT_MMIO : VIRTIO_TRANSPORT_PCI,
         .acpi = !vm->cfg.no_acpi,
-        .debug_exit = vm->cfg.debug_exit, .testdev = vm->cfg.testdev,
-        .cb = {.power_off = on_power_off, .reset = on_reset, .debug_exit = on_debug_exit, .panic = on_panic, .opaque = vm},
+        .debug_exit = vm->cfg.debug_exit,
+        .testdev = vm->cfg.testdev,
+        .cb = {.power_off = on_power_off,
+               .reset = on_reset,
+               .debug_exit = on_debug_exit,
+               .panic = on_panic,
+               .opaque = vm},
     };
     for (unsigned i = 0; i < vm->cfg.disks; i++)
         bc.disks[i] = vm->disks[i];
@@ -139,9 +155,13 @@ static int make_board(struct vm *vm, const struct vm_saved *from, int memory_fd,
 /* Choose and open the accelerator; auto measures, and remembers why it took the software engine. */
 static int open_accel(struct vm *vm, struct err *e)
 {
-    struct accel_config ac = {
-        .mem = vm->mem, .bus = vm->bus, .clock = vm->clock, .cb = board_accel_callbacks(vm->board),
-        .cpus = vm->cfg.cpus, .cpu_model = vm->cfg.cpu, .engine_process = vm->cfg.engine_process};
+    struct accel_config ac = {.mem = vm->mem,
+                              .bus = vm->bus,
+                              .clock = vm->clock,
+                              .cb = board_accel_callbacks(vm->board),
+                              .cpus = vm->cfg.cpus,
+                              .cpu_model = vm->cfg.cpu,
+                              .engine_process = vm->cfg.engine_process};
     bool kvm = !strcmp(vm->cfg.accel, "kvm");
     if (!strcmp(vm->cfg.accel, "auto")) {
         struct err why = {0};
@@ -424,7 +444,8 @@ const char *vm_console_path(const struct vm *vm)
     return vm->console_path;
 }
 
-void vm_on_debug(struct vm *vm, void (*fn)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info), void *opaque)
+void vm_on_debug(struct vm *vm, void (*fn)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info),
+                 void *opaque)
 {
     vm->on_debug = fn;
     vm->on_debug_opaque = opaque;

@@ -1,8 +1,9 @@
 /*
  * vm: the life of one machine: create, run, pause, save, load.
  *
- * vm_new builds everything (memory, accelerator, board, backends) and loads the kernel; vm_run starts one thread per vCPU and runs the main
- * loop on the calling thread until the machine ends. Other threads may use the functions marked "any thread".
+ * vm_new builds everything (memory, accelerator, board, backends) and loads the kernel; vm_run starts one
+ * thread per vCPU and runs the main loop on the calling thread until the machine ends. Other threads may use
+ * the functions marked "any thread".
  */
 #ifndef VM_VM_H
 #define VM_VM_H
@@ -16,21 +17,23 @@ struct loop;
 struct x86_state;
 
 enum vm_end {
-    VM_END_NONE,      /* still running */
+    VM_END_NONE, /* still running */
     VM_POWERED_OFF,
-    VM_RESET,         /* with no_reboot */
-    VM_CRASHED,       /* triple fault */
-    VM_QUIT,          /* vm_quit */
-    VM_DEBUG_EXIT,    /* --debug-exit port written */
+    VM_RESET,      /* with no_reboot */
+    VM_CRASHED,    /* triple fault */
+    VM_QUIT,       /* vm_quit */
+    VM_DEBUG_EXIT, /* --debug-exit port written */
     VM_FAILED,
 };
 
-/* Where a saved machine lies (vm_save): state in the format of state/state.h; memory raw and sparse, RAM in ascending addresses without holes. */
+/* Where a saved machine lies (vm_save): state in the format of state/state.h; memory raw and sparse, RAM in
+ * ascending addresses without holes. */
 struct vm_saved {
     const char *state_path, *memory_path;
 };
 
-/* Build the machine and load its kernel; or, with `from` not NULL, take memory (mapped copy-on-write) and state from there. */
+/* Build the machine and load its kernel; or, with `from` not NULL, take memory (mapped copy-on-write) and
+ * state from there. */
 struct vm *vm_new(const struct vm_config *cfg, const struct vm_saved *from, struct err *e);
 void vm_free(struct vm *vm); /* NULL is fine */
 
@@ -42,7 +45,8 @@ uint32_t vm_debug_exit_code(const struct vm *vm);
 bool vm_power_button(struct vm *vm);
 void vm_quit(struct vm *vm); /* end at once; any thread, async-signal safe */
 
-/* Stop all vCPUs at an instruction boundary, quiesce devices, stop guest time; and the reverse. Loop thread. Nestable by count. */
+/* Stop all vCPUs at an instruction boundary, quiesce devices, stop guest time; and the reverse. Loop thread.
+ * Nestable by count. */
 int vm_pause(struct vm *vm, struct err *e);
 int vm_resume(struct vm *vm, struct err *e);
 bool vm_paused(const struct vm *vm);
@@ -60,7 +64,8 @@ const struct vm_config *vm_config(const struct vm *vm);
 const char *vm_accel_reason(const struct vm *vm); /* why auto chose what it chose, "" otherwise */
 const char *vm_console_path(const struct vm *vm); /* of the pty, "" otherwise */
 /* Called on the loop thread, machine paused, when a vCPU stops for the debugger; set before vm_run. */
-void vm_on_debug(struct vm *vm, void (*fn)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info), void *opaque);
+void vm_on_debug(struct vm *vm, void (*fn)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info),
+                 void *opaque);
 /* Keep one vCPU stopped while the others run (a debugger steps another); machine paused. */
 void vm_hold_cpu(struct vm *vm, unsigned index, bool hold);
 void vm_start_paused(struct vm *vm); /* before vm_run: do not let vCPUs start until vm_resume */
