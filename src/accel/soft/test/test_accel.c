@@ -32,8 +32,8 @@ struct bench {
     uint8_t eoi;
 };
 
-#define GUEST(name, text)                                                                                           \
-    extern const uint8_t name[], name##_end[];                                                                      \
+#define GUEST(name, text)                                                                                    \
+    extern const uint8_t name[], name##_end[];                                                               \
     __asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name "_end:\n.code64\n.popsection\n")
 
 static void exit_write(void *o, uint16_t offset, unsigned size, uint32_t value)
@@ -84,12 +84,18 @@ static struct bench *bench_new(bool process, unsigned cpus)
     b->clock = clock_new(&e);
     b->ram = ram_new("ram", RAM_SIZE, process ? RAM_MEMFD : RAM_ANONYMOUS, &e);
     struct mem_region ram = {.name = "ram", .size = RAM_SIZE, .kind = MEM_RAM, .ram = b->ram};
-    struct mem_region dev = {.name = "dev", .base = MMIO, .size = 4096, .kind = MEM_MMIO, .ops = &mmio_ops, .opaque = b};
+    struct mem_region dev = {
+        .name = "dev", .base = MMIO, .size = 4096, .kind = MEM_MMIO, .ops = &mmio_ops, .opaque = b};
     assert_non_null(mem_add(b->mem, &ram, &e));
     assert_non_null(mem_add(b->mem, &dev, &e));
     assert_int_equal(bus_claim(b->bus, "exit", 0xf4, 4, &exit_ops, b, NULL, &e), 0);
-    struct accel_config c = {.mem = b->mem, .bus = b->bus, .clock = b->clock, .cb = {.eoi = on_eoi, .opaque = b}, .cpus = cpus,
-                             .cpu_model = "default", .engine_process = process};
+    struct accel_config c = {.mem = b->mem,
+                             .bus = b->bus,
+                             .clock = b->clock,
+                             .cb = {.eoi = on_eoi, .opaque = b},
+                             .cpus = cpus,
+                             .cpu_model = "default",
+                             .engine_process = process};
     b->accel = accel_soft_open(&c, &e);
     if (!b->accel)
         fail_msg("%s", e.msg);
@@ -120,8 +126,10 @@ static void start(struct bench *b, unsigned cpu, const uint8_t *code, const uint
     assert_int_equal(vcpu_get(b->vcpu[cpu], &s, &e), 0);
     s.cr0 = CR0_PE | CR0_ET | CR0_NE;
     for (unsigned i = 0; i < X86_SEGS; i++)
-        s.seg[i] = (struct x86_seg){.sel = i == X86_CS ? 8 : 16, .limit = 0xffffffff,
-                                    .attr = (i == X86_CS ? 0xbu : 3u) | X86_SEG_S | X86_SEG_P | X86_SEG_G | X86_SEG_DB};
+        s.seg[i] = (struct x86_seg){.sel = i == X86_CS ? 8 : 16,
+                                    .limit = 0xffffffff,
+                                    .attr = (i == X86_CS ? 0xbu : 3u) | X86_SEG_S | X86_SEG_P | X86_SEG_G |
+                                            X86_SEG_DB};
     s.rip = 0x10000 + cpu * 0x1000;
     s.gpr[X86_RSP] = 0x80000 - cpu * 0x1000;
     s.mp_state = X86_MP_RUNNABLE;
@@ -144,7 +152,8 @@ static enum vcpu_exit run(struct bench *b, unsigned cpu)
     return x;
 }
 
-GUEST(devices, ".code32\n in $0xf4, %al\n mov $0x10000010, %ebx\n mov (%ebx), %ecx\n shl $8, %eax\n mov %cl, %al\n movw $0x1234, (%ebx)\n out %eax, $0xf4\n 1: jmp 1b");
+GUEST(devices, ".code32\n in $0xf4, %al\n mov $0x10000010, %ebx\n mov (%ebx), %ecx\n shl $8, %eax\n mov %cl, "
+               "%al\n movw $0x1234, (%ebx)\n out %eax, $0xf4\n 1: jmp 1b");
 
 static void ports_and_mmio_reach_the_devices(void **state)
 {
@@ -160,9 +169,10 @@ static void ports_and_mmio_reach_the_devices(void **state)
 }
 
 /* Reads of time, sleep with the APIC timer, a level-triggered interrupt with its EOI. */
-GUEST(timer, ".code32\n"
-             "movl $0x1ff, 0xfee000f0\n movl $0x40, 0xfee00320\n movl $0xb, 0xfee003e0\n movl $2000000, 0xfee00380\n"
-             "rdtsc\n mov %eax, %esi\n sti\n hlt\n cli\n rdtsc\n sub %esi, %eax\n out %eax, $0xf4\n 1: jmp 1b");
+GUEST(timer,
+      ".code32\n"
+      "movl $0x1ff, 0xfee000f0\n movl $0x40, 0xfee00320\n movl $0xb, 0xfee003e0\n movl $2000000, 0xfee00380\n"
+      "rdtsc\n mov %eax, %esi\n sti\n hlt\n cli\n rdtsc\n sub %esi, %eax\n out %eax, $0xf4\n 1: jmp 1b");
 GUEST(handler, ".code32\n movl $0, 0xfee000b0\n iret");
 
 static void hlt_sleeps_until_the_timer_and_time_passes(void **state)
@@ -228,7 +238,8 @@ static void a_message_wakes_a_halted_cpu(void **state)
     struct runner a = {.b = b};
     uint64_t gate = 0x00008e0000080000ull | 0x2000;
     pthread_t t;
-    GUEST(wait_code, ".code32\n movl $0x1ff, 0xfee000f0\n incl 0x500\n sti\n hlt\n mov $7, %eax\n out %eax, $0xf4\n 1: jmp 1b");
+    GUEST(wait_code, ".code32\n movl $0x1ff, 0xfee000f0\n incl 0x500\n sti\n hlt\n mov $7, %eax\n out %eax, "
+                     "$0xf4\n 1: jmp 1b");
 
     memcpy(b->ram->host + 0x2000, handler, (size_t)(handler_end - handler));
     memcpy(b->ram->host + 0x7000 + 0x50 * 8, &gate, 8);
@@ -325,7 +336,8 @@ int main(void)
             cmocka_unit_test_prestate(a_message_wakes_a_halted_cpu, mode),
             cmocka_unit_test_prestate(memory_added_later_is_reached, mode),
         };
-        failed += cmocka_run_group_tests_name(i ? "engine in a child process" : "engine as threads", tests, NULL, NULL);
+        failed += cmocka_run_group_tests_name(i ? "engine in a child process" : "engine as threads", tests,
+                                              NULL, NULL);
     }
     const struct CMUnitTest child[] = {cmocka_unit_test(the_engines_process_is_confined)};
     return failed + cmocka_run_group_tests(child, NULL, NULL);
