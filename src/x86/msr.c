@@ -24,10 +24,11 @@
         .flags = (flags_), .feature = (feature_)                                                             \
     }
 
-/* One machine-check bank: control, status, address, miscellaneous (SDM 3B 15.3.2). */
+/* One machine-check bank: control, status (which takes nothing but 0), address, miscellaneous (SDM 3B 15.3.2). */
 #define BANK(n)                                                                                              \
     ROW(MSR_MC0_CTL + 4 * (n), 1, "IA32_MC" #n "_CTL", ALL, ALL, X86_MSR_SAVE, X86_F_MCA),                   \
-        ROW(MSR_MC0_CTL + 4 * (n) + 1, 3, "IA32_MC" #n "_STATUS..MISC", 0, ALL, X86_MSR_SAVE, X86_F_MCA)
+        ROW(MSR_MC0_CTL + 4 * (n) + 1, 1, "IA32_MC" #n "_STATUS", 0, 0, X86_MSR_SAVE, X86_F_MCA),            \
+        ROW(MSR_MC0_CTL + 4 * (n) + 2, 2, "IA32_MC" #n "_ADDR..MISC", 0, ALL, X86_MSR_SAVE, X86_F_MCA)
 
 static const struct x86_msr_info table[] = {
     ROW(MSR_TSC, 1, "IA32_TIME_STAMP_COUNTER", 0, ALL, X86_MSR_FIELD, NONE),
@@ -54,8 +55,9 @@ static const struct x86_msr_info table[] = {
     ROW(MSR_MCG_CAP, 1, "IA32_MCG_CAP", 0x104, 0, X86_MSR_READONLY, X86_F_MCA),
     ROW(MSR_MCG_STATUS, 1, "IA32_MCG_STATUS", 0, 7, X86_MSR_SAVE, X86_F_MCA),
     ROW(MSR_MCG_CTL, 1, "IA32_MCG_CTL", ALL, ALL, X86_MSR_SAVE, X86_F_MCA),
-    /* Fast strings on (Linux drops REP_GOOD and ERMS without it); BTS and PEBS unavailable. */
-    ROW(MSR_MISC_ENABLE, 1, "IA32_MISC_ENABLE", 0x1801, 0x450009, X86_MSR_SAVE, NONE),
+    /* Fast strings on (Linux drops REP_GOOD and ERMS without it); BTS and PEBS unavailable. Bit 34 (XD
+     * disable) is kept and nothing else. */
+    ROW(MSR_MISC_ENABLE, 1, "IA32_MISC_ENABLE", 0x1801, 0x400c50009, X86_MSR_SAVE, NONE),
     ROW(MSR_DEBUGCTL, 1, "IA32_DEBUGCTL", 0, 3, X86_MSR_SAVE, NONE),
     ROW(MSR_MTRR_PHYSBASE0, 16, "IA32_MTRR_PHYSBASE0..PHYSMASK7", 0, MTRR_ADDR | 0xfff, X86_MSR_SAVE,
         X86_F_MTRR),

@@ -109,7 +109,8 @@ void debug_before(struct cpu *c)
         if (guest_point(c, i, &p) && p.type == 0 && p.addr == at)
             hits |= 1u << i;
     }
-    if (hits && !(c->rflags & X86_RF))
+    /* MOV SS and POP SS hold off debug exceptions, these, too (SDM 3A 6.8.3) */
+    if (hits && !(c->rflags & X86_RF) && !(c->shadow & 2))
         cpu_debug_fault(c, hits);
 }
 

@@ -257,6 +257,7 @@ static void deliver(struct cpu *c, const struct event *ev)
     else
         deliver_protected(c, ev);
     c->in_exception = 0;
+    c->halted = 0; /* a single-stepped HLT, too, ends with its trap */
     c->shadow = 0;
     c->db_pending = 0;
     c->leave_block = 1;

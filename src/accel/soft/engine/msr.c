@@ -116,6 +116,12 @@ static bool pat_valid(uint64_t v)
     return true;
 }
 
+/* IA32_MCi_CTL takes all ones or all zeroes (SDM 3B 15.3.2.1). */
+static bool is_bank_control(uint32_t index)
+{
+    return index >= MSR_MC0_CTL && index < MSR_MC0_CTL + 4 * 4 && (index & 3) == 0;
+}
+
 static void set_base(struct cpu *c, unsigned seg, uint64_t v)
 {
     c->seg[seg].base = v;
@@ -192,6 +198,8 @@ bool msr_write(struct cpu *c, uint32_t index, uint64_t value, bool host)
         if (row->writable != ~0ull && msr_read(c, index, &now) && ((value ^ now) & ~row->writable))
             return false;
         if (index == MSR_PAT && !pat_valid(value))
+            return false;
+        if (is_bank_control(index) && value && value != ~0ull)
             return false;
     }
     int done = write_active(c, index, value, host);

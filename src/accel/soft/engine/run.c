@@ -102,8 +102,8 @@ static bool take_interrupt(struct cpu *c)
 
 static bool take_nmi(struct cpu *c)
 {
-    if (c->nmi_masked || (c->shadow & 2))
-        return false;
+    if (c->nmi_masked || c->shadow)
+        return false; /* behind STI, too, as where STI and HLT belong together (SDM 2B, STI) */
     clear_attention(c, ATT_NMI);
     c->nmi_pending = 0;
     c->nmi_masked = 1;

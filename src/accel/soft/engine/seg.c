@@ -182,7 +182,7 @@ void seg_drop_inner(struct cpu *c)
     for (unsigned i = 0; i < 4; i++) {
         struct x86_seg *s = &c->seg[data[i]];
         if (!(s->attr & X86_SEG_UNUSABLE) && (s->attr & 0xc) != 0xc && X86_SEG_DPL(s->attr) < c->cpl)
-            *s = seg_null(c, 0);
+            *s = (struct x86_seg){.base = s->base, .attr = X86_SEG_UNUSABLE}; /* the base stays: GS.base is the user's */
         else if ((s->attr & X86_SEG_UNUSABLE) && s->sel && (s->sel & 3u) < c->cpl)
             s->sel = 0;
     }
