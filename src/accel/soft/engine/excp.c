@@ -336,5 +336,9 @@ void cpu_deliver_fault(struct cpu *c)
     if (!cpu_pe(c))
         ev.has_error = 0;
     c->in_exception = class;
+    uint8_t held = ev.soft ? c->db_pending : 0;
     deliver(c, &ev);
+    /* What MOV SS held off strikes behind INT n and INT3, at the handler's first instruction; INT1 is a #DB itself. */
+    if (held)
+        cpu_debug_fault(c, held);
 }

@@ -74,6 +74,22 @@ static void a_breakpoint_right_behind_mov_ss_does_not_strike(void **state)
     h_free(h);
 }
 
+GUEST(int_after_mov_ss, "mov $0x60000, %ecx\n mov (%rcx), %ss\n int $0x30\n 1: jmp 1b");
+
+static void a_watchpoint_held_off_by_mov_ss_strikes_at_the_handler_of_int_n(void **state)
+{
+    struct harness *h = h_new(1);
+    struct x86_state s = prepare(h);
+
+    (void)state;
+    h_code(h, CODE, int_after_mov_ss);
+    h_put64(h, 0x60000, 0x10);
+    s.dr7 = 0x30402; /* one byte, read or written */
+    s.dr[0] = 0x60000;
+    assert_int_equal(run(h, &s), HANDLER); /* the #DB handler returns to the first instruction of the other */
+    h_free(h);
+}
+
 GUEST(sti_hlt, "sti\n hlt\n 1: jmp 1b");
 
 static void an_nmi_waits_for_the_instruction_behind_sti(void **state)
@@ -129,6 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(iret_to_the_user_drops_the_kernels_gs_but_keeps_its_base),
         cmocka_unit_test(a_breakpoint_right_behind_mov_ss_does_not_strike),
+        cmocka_unit_test(a_watchpoint_held_off_by_mov_ss_strikes_at_the_handler_of_int_n),
         cmocka_unit_test(an_nmi_waits_for_the_instruction_behind_sti),
         cmocka_unit_test(a_single_stepped_hlt_does_not_sleep),
         cmocka_unit_test(machine_check_banks_refuse_what_is_neither_all_nor_nothing),
