@@ -9,7 +9,7 @@ packages()
         "libseccomp-dev libjansson-dev libcmocka-dev zlib1g-dev libzstd-dev liblz4-dev liblzma-dev libbz2-dev" ;;
     guest) echo "busybox-static cpio kmod zstd libslirp0" ;;
     debian) echo "debootstrap e2fsprogs" ;;
-    test) echo "python3-pytest qemu-system-x86 qemu-utils acpica-tools fio e2fsprogs debootstrap clang libclang-rt-14-dev" \
+    test) echo "python3-pytest python3-pytest-xdist qemu-system-x86 qemu-utils acpica-tools fio e2fsprogs debootstrap clang libclang-rt-14-dev" \
         "clang-format clang-tidy cppcheck iproute2 gdb socat bochs bochsbios vgabios bochs-term shellcheck" \
         "linux-image-cloud-amd64" ;;
     *) echo "deps.sh: unknown group '$1' (build, guest, debian, test)" >&2; exit 2 ;;

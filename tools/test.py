@@ -47,7 +47,7 @@ SHORT = [
     Job("asan-unit", f"{ASAN} " + meson_tests("build-asan", ["unit"], "--timeout-multiplier 6"), "meson"),
     Job("tsan-build", configure("build-tsan", "-Db_sanitize=thread", "-Db_lundef=false"), "build"),
     Job("tsan-unit", meson_tests("build-tsan", ["unit"], "--timeout-multiplier 10"), "meson"),
-    Job("e2e", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m 'not full and not soak' -rs", "pytest"),
+    Job("e2e", f"{PY} -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests/e2e -m 'not full and not soak' -rs", "pytest"),
 ]
 FULL = {
     "e2e": [Job("e2e-full", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m 'not soak' -rs", "pytest")],

@@ -22,7 +22,7 @@ def test_every_cpu_comes_up(cpus):
     assert "LIEGE-RUN-STATUS 0" in r.stdout
 
 
-@pytest.mark.parametrize("memory,low", [("128M", 60), ("1G", 900), ("4G", 3800)])
+@pytest.mark.parametrize("memory,low", [("128M", 60), pytest.param("1G", 900, marks=pytest.mark.full), ("4G", 3800)])
 def test_all_memory_is_seen(memory, low):
     r = liege("run", "--accel", "soft", "--memory", memory, "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
               CMDLINE + ' liege.run="grep MemTotal /proc/meminfo"', timeout=240)
@@ -51,7 +51,7 @@ def test_stats_report_instructions():
     assert m and int(m.group(1)) > 100_000_000, r.stderr
 
 
-@pytest.mark.parametrize("extra", [["--virtio-mmio"], ["--kernel-decompress"], ["--engine-process"]])
+@pytest.mark.parametrize("extra", [["--virtio-mmio"], pytest.param(["--kernel-decompress"], marks=pytest.mark.full), ["--engine-process"]])
 def test_other_ways_to_boot(extra):
     r = liege("run", "--accel", "soft", *extra, "--net", "user", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
               CMDLINE + ' liege.run="ip addr show eth0"', timeout=400)
