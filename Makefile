@@ -50,7 +50,7 @@ bench: all guest-shell  ## figures as a table; JSON beside it in results/
 fuzz:  ## run every fuzz target, SECONDS each (default 600)
 	@tools/fuzz.sh $(or $(SECONDS),600)
 
-lint:  ## clang-format, cppcheck, clang-tidy, shellcheck
+lint:  ## shellcheck, cppcheck, clang-tidy; layout is reported
 	@tools/lint.sh
 
 format:  ## lay out the code as .clang-format says

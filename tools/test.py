@@ -38,6 +38,7 @@ ASAN = "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=ha
 SHORT = [
     Job("build", configure("build"), "build"),
     Job("guest", "make -s guest-shell", "build"),
+    Job("lint", "tools/lint.sh quick"),
     Job("laws", meson_tests("build", ["laws"]), "meson"),
     Job("unit", meson_tests("build", ["unit"]), "meson"),
     Job("guests", meson_tests("build", ["guests"], "--timeout-multiplier 4"), "meson"),
