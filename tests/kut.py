@@ -21,7 +21,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[1]
 LIEGE = pathlib.Path(os.environ.get("BUILD", TOP / "build")) / "liege"
 LOGS = TOP / "build" / "kut-logs"
-TIMEOUT = 120
+TIMEOUT = 240
 EXIT_SKIP, EXIT_ABORT = 77, 127  # codes a test ends with (port 0xf4), besides 0 and 1
 
 # Groups and tests that ask for what no model of ours has, or for a machine that is not ours.

@@ -4,7 +4,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import CMDLINE, KERNEL, SHELL, liege
+from conftest import BUILD, CMDLINE, KERNEL, SHELL, liege
 from test_devices import free_port
 
 
@@ -61,3 +61,59 @@ def test_client_that_vanishes_leaves_the_machine_running(machine):
     p.stdin.close()
     p.stdout.close()
     m.expect("LIEGE-GUEST-READY", 300)
+
+
+CALLS = BUILD / "tests" / "guests" / "calls.elf"  # C with DWARF; ends with 3 by port 0xf4
+CALLS_DONE = 3 * 2 + 1
+
+
+def debug_calls(machine, accel, *commands):
+    """gdb's output for `commands` in calls.c, and the machine's exit status."""
+    port = free_port()
+    m = machine("--accel", accel, *(["--cpu", "x86-64-v1"] if accel == "kvm" else []), "--gdb", f"tcp:{port}", "--kernel", CALLS, "--debug-exit",
+                use_pty=False)
+    time.sleep(0.3)
+    if accel == "kvm" and m.process.poll() is not None:
+        pytest.skip("optional: no usable /dev/kvm: " + m.stderr().strip()[:100])
+    out = gdb(port, f"symbol-file {CALLS}", *commands, timeout=60)
+    return out, m.wait(30)
+
+
+@pytest.mark.parametrize("accel", ["soft", "kvm"])
+def test_c_function_by_name_backtrace_with_arguments_and_finish(machine, accel):
+    out, status = debug_calls(machine, accel, "hbreak innermost", "continue", "bt", "info args", "print watched", "finish", "next", "next", "info locals",
+                              "up", "info locals", "print a", "delete", "detach")
+    frames = re.findall(r"^#(\d) .*?(\w+) \(([^)]*)\) at [^ ]*calls\.c:\d+", out, re.M)
+    names = [name for _, name, _ in frames]
+    assert names[:4] == ["innermost", "middle", "outer", "guest_main"], out
+    arguments = {name: args for _, name, args in frames[:4]}
+    assert "depth=8" in arguments["innermost"] and '"liege"' in arguments["innermost"], out
+    assert arguments["middle"] == "factor=7" and arguments["outer"] == "a=2, b=5", out
+    assert "$1 = 11" in out, out
+    assert re.search(r"Value returned is \$\d+ = 116", out), out  # 'l' + 8
+    assert "got = 116" in out and re.search(r"\$\d+ = 2$", out, re.M), out
+    assert status == CALLS_DONE
+
+
+@pytest.mark.parametrize("accel", ["soft", "kvm"])
+def test_steps_go_into_and_over_c_calls(machine, accel):
+    out, status = debug_calls(machine, accel, "hbreak outer", "continue", "step", "frame", "next", "next", "frame", "stepi", "delete", "detach")
+    assert re.search(r"middle \(factor=7\)", out), out  # stepped into the call
+    assert re.search(r"^\d+\s+return got \* factor;", out, re.M), out  # over innermost()
+    assert status == CALLS_DONE
+
+
+@pytest.mark.parametrize("accel", ["soft", "kvm"])
+def test_watch_on_a_global_tells_old_and_new_value(machine, accel):
+    out, status = debug_calls(machine, accel, "watch watched", "continue", "bt 1", "continue", "bt 1", "delete", "detach")
+    if accel == "kvm" and "Old value" not in out and status == CALLS_DONE:
+        pytest.skip("optional: this /dev/kvm does not honour data breakpoints")
+    changes = re.findall(r"Old value = (-?\d+)\s+New value = (-?\d+)", out)
+    assert changes[:2] == [("11", "800"), ("800", "810")], out
+    assert re.search(r"#0 .*innermost", out) and re.search(r"#0 .*guest_main", out), out
+    assert status == CALLS_DONE
+
+
+def test_software_breakpoint_in_c_with_a_condition(machine):
+    out, status = debug_calls(machine, "soft", "hbreak guest_main", "continue", "break calls.c:innermost if depth == 8", "continue", "print name", "delete", "detach")
+    assert '"liege"' in out and status == CALLS_DONE, out
