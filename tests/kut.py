@@ -114,6 +114,8 @@ def run(test, accel):
     if not (pathlib.Path(folder) / "x86" / test["file"]).exists():
         return "left out", "not built", 0.0
     limit = max(TIMEOUT, int(test.get("timeout", "0")))
+    if EXPECTED.get(name, [("", "")])[0][0] is None:
+        limit = 20  # understood as a whole: not waited for
     start = time.time()
     with tempfile.TemporaryDirectory() as work:
         argv = command(test, pathlib.Path(folder), accel, pathlib.Path(work) / "env")
@@ -156,6 +158,9 @@ def main():
     rows, unknown = [], 0
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
         for t, (result, note, seconds) in zip(tests, pool.map(lambda t: run(t, a.accel), tests)):
+            if result == "FAIL" and not known(t["name"], (LOGS / f"{t['name']}.log").read_text(errors="replace")):
+                result, note, seconds = run(t, a.accel)  # checks against the clock fail on a busy host: once more
+                note += " (second attempt)"
             why = known(t["name"], (LOGS / f"{t['name']}.log").read_text(errors="replace")) if result == "FAIL" else None
             if why:
                 result, note = "known", why
