@@ -12,18 +12,28 @@ from conftest import BUILD, CMDLINE, KERNEL, SHELL, Machine
 SAVELOAD = BUILD / "tests" / "machine" / "saveload"
 
 
-def start(config, state, memory, *more):
-    m = Machine.__new__(Machine)
-    m.text, m.at, m.master = "", 0, None
-    m.process = subprocess.Popen([str(SAVELOAD), str(config), str(state), str(memory), *more], stdin=subprocess.PIPE,
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    m.out = m.process.stdout.fileno()
-    os.set_blocking(m.out, False)
-    return m
+@pytest.fixture
+def start():
+    """start(config, state, memory, *more): a saveload process on pipes; killed after the test."""
+    started = []
+
+    def run(config, state, memory, *more):
+        m = Machine.__new__(Machine)
+        m.text, m.at, m.master = "", 0, None
+        m.process = subprocess.Popen([str(SAVELOAD), str(config), str(state), str(memory), *more], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        m.out = m.process.stdout.fileno()
+        os.set_blocking(m.out, False)
+        started.append(m)
+        return m
+
+    yield run
+    for m in started:
+        m.close()
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_a_busy_machine_goes_on_where_it_was(tmp_path, cpus):
+def test_a_busy_machine_goes_on_where_it_was(start, tmp_path, cpus):
     disk = tmp_path / "disk.img"
     disk.write_bytes(os.urandom(4 << 20))
     config = tmp_path / "vm.json"
@@ -38,7 +48,6 @@ def test_a_busy_machine_goes_on_where_it_was(tmp_path, cpus):
     before, _ = m.run("sha256sum /dev/vda; cat /tmp/count; date +%s")
     m.process.send_signal(signal.SIGUSR1)
     assert m.wait(60) == 0, m.stderr()
-    m.close()
     time.sleep(1)
     m = start(config, state, memory, "--load")
     m.type("\n")
@@ -50,10 +59,9 @@ def test_a_busy_machine_goes_on_where_it_was(tmp_path, cpus):
     assert int(re.search(r"/dev/vda\s+(\d+)", after).group(1)) > int(re.search(r"/dev/vda\s+(\d+)", before).group(1))
     m.type("poweroff\n")
     assert m.wait(60) == 0, m.stderr()
-    m.close()
 
 
-def test_damaged_files_are_refused(tmp_path):
+def test_damaged_files_are_refused(start, tmp_path):
     config = tmp_path / "vm.json"
     config.write_text(json.dumps({"accel": "soft", "memory": "64M", "kernel": str(KERNEL), "initrd": str(SHELL), "cmdline": CMDLINE,
                                   "console": "stdio"}))
@@ -62,7 +70,6 @@ def test_damaged_files_are_refused(tmp_path):
     time.sleep(1)
     m.process.send_signal(signal.SIGUSR1)
     assert m.wait(60) == 0, m.stderr()
-    m.close()
     good = state.read_bytes()
     for damage, word in [(good[:100], "cut short"), (good[:-1] + bytes([good[-1] ^ 1]), "damaged"), (b"x" * 50, "not a saved state")]:
         state.write_bytes(damage)
