@@ -33,7 +33,7 @@ struct tlb_entry {
     uint8_t *note;    /* PAGE_* of the page: a store that finds PAGE_CODE set goes the slow way */
 };
 /* A direct-mapped memory of which block a linear address led to (block.h). */
-enum { JUMP_PAGES = 32, JUMP_SLOTS = 128, JUMP_SIZE = JUMP_PAGES * JUMP_SLOTS };
+enum { JUMP_PAGES = 64, JUMP_SLOTS = 128, JUMP_SIZE = JUMP_PAGES * JUMP_SLOTS };
 enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS };
 enum tlb_kind { TLB_READ, TLB_WRITE, TLB_FETCH, TLB_KINDS };
 
