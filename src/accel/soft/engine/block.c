@@ -79,7 +79,7 @@ static uint8_t fetch_byte(struct cpu *c, uint64_t rip)
     struct place p;
 
     cpu_place(c, code_linear(c, rip), TLB_FETCH, c->tlb_user, &p);
-    return p.host ? *(volatile uint8_t *)p.host : (uint8_t)cpu_mmio_read(c, p.gpa, 1);
+    return p.host ? (uint8_t)host_load((uintptr_t)p.host, 1) : (uint8_t)cpu_mmio_read(c, p.gpa, 1);
 }
 
 /* Byte by byte, so that a byte which the instruction does not have cannot fault. */
@@ -159,7 +159,7 @@ static void decode_page(struct cpu *c, struct block *b, const uint8_t *code, uns
         unsigned avail = room - b->bytes < sizeof(bytes) ? room - b->bytes : (unsigned)sizeof(bytes);
         if (!avail)
             return;
-        memcpy(bytes, code + b->bytes, avail);
+        host_copy(bytes, code + b->bytes, avail);
         if (insn_decode(bytes, avail, (enum cpu_mode)c->mode, in))
             return; /* runs into the next page */
         if (b->bytes + in->len > room)
@@ -186,9 +186,9 @@ static void decode_crossing(struct cpu *c, struct block *b, const struct place *
     if (!b->gen2)
         b->gen = NULL; /* not cacheable */
     uint8_t bytes[15];
-    memcpy(bytes, p->host, room);
+    host_copy(bytes, p->host, room);
     for (unsigned n = room; n < sizeof(bytes);) {
-        bytes[n] = q.host ? q.host[n - room] : (uint8_t)cpu_mmio_read(c, q.gpa + n - room, 1);
+        bytes[n] = q.host ? (uint8_t)host_load((uintptr_t)q.host + n - room, 1) : (uint8_t)cpu_mmio_read(c, q.gpa + n - room, 1);
         n++;
         if (insn_decode(bytes, n, (enum cpu_mode)c->mode, &b->insn[0]) == 0)
             break;
@@ -248,7 +248,9 @@ static bool still_same(struct cpu *c, struct block *b, const struct place *p)
         return false;
     uint32_t g = claim_page(c, note, b->gen);
     for (unsigned i = 0; i < b->count; i++) {
-        if (memcmp(b->insn[i].bytes, p->host + at, b->insn[i].len))
+        uint8_t now[15];
+        host_copy(now, p->host + at, b->insn[i].len);
+        if (memcmp(b->insn[i].bytes, now, b->insn[i].len))
             return false;
         at += b->insn[i].len;
     }
@@ -263,7 +265,7 @@ static struct block *find(struct cpu *c, const struct place *p, uint64_t key)
     for (struct block *b; (b = *link); link = &b->chain) {
         if (b->key != key)
             continue;
-        if (likely(*(volatile const uint32_t *)b->gen == b->gen_at) || still_same(c, b, p))
+        if (likely(__atomic_load_n(b->gen, __ATOMIC_RELAXED) == b->gen_at) || still_same(c, b, p))
             return b;
         *link = b->chain; /* its room comes back with the next flush */
         return NULL;
@@ -278,7 +280,7 @@ static bool crossing_good(struct cpu *c, const struct block *b, uint64_t linear)
     uint64_t next = (linear & ~0xfffull) + 4096;
 
     cpu_place(c, c->mode == MODE_64 ? next : (uint32_t)next, TLB_FETCH, c->tlb_user, &q);
-    return (q.gpa & ~0xfffull) == b->page2 && *(volatile const uint32_t *)b->gen2 == b->gen2_at;
+    return (q.gpa & ~0xfffull) == b->page2 && __atomic_load_n(b->gen2, __ATOMIC_RELAXED) == b->gen2_at;
 }
 
 static void drop(struct cpu *c, const struct block *dead)

@@ -18,9 +18,15 @@ static struct lapic *apic(const struct cpu *c)
     return &c->priv->lapic;
 }
 
+/* What other threads read is written whole. */
+static void put(uint32_t *r, uint32_t v)
+{
+    __atomic_store_n(r, v, __ATOMIC_RELAXED);
+}
+
 bool lapic_x2(const struct lapic *a)
 {
-    return a->base & APIC_BASE_X2APIC;
+    return __atomic_load_n(&a->base, __ATOMIC_RELAXED) & APIC_BASE_X2APIC;
 }
 
 bool lapic_is_page(const struct cpu *c, uint64_t gpa)
@@ -181,7 +187,7 @@ static void write_svr(struct cpu *c, uint32_t v)
 {
     struct lapic *a = apic(c);
 
-    a->svr = v & 0x1ff;
+    put(&a->svr, v & 0x1ff);
     if (!(v & SVR_ENABLE))
         for (unsigned i = 0; i < 6; i++)
             a->lvt[i] |= LVT_MASKED;
@@ -213,7 +219,7 @@ static bool register_write(struct cpu *c, uint32_t r, uint32_t v)
     case X86_LAPIC_ID:
         if (lapic_x2(a))
             return false;
-        a->id = v & 0xff000000u;
+        put(&a->id, v & 0xff000000u);
         return true;
     case X86_LAPIC_TPR:
         lapic_set_tpr(c, (uint8_t)v);
@@ -224,12 +230,12 @@ static bool register_write(struct cpu *c, uint32_t r, uint32_t v)
     case X86_LAPIC_LDR:
         if (lapic_x2(a))
             return false;
-        a->ldr = v & 0xff000000u;
+        put(&a->ldr, v & 0xff000000u);
         return true;
     case X86_LAPIC_DFR:
         if (lapic_x2(a))
             return false;
-        a->dfr = v | 0x0fffffffu;
+        put(&a->dfr, v | 0x0fffffffu);
         return true;
     case X86_LAPIC_SVR:
         write_svr(c, v);
@@ -366,11 +372,11 @@ bool lapic_base_write(struct cpu *c, uint64_t value, bool host)
         if (value & (c->priv->phys_reserved | 0xfff00000000002ffull))
             return false;
     }
-    a->base = value;
+    __atomic_store_n(&a->base, value, __ATOMIC_RELAXED);
     if (mode != was) {
         if (mode & APIC_BASE_X2APIC) {
-            a->id = c->index;
-            a->ldr = x2_ldr(a->id);
+            put(&a->id, c->index);
+            put(&a->ldr, x2_ldr(c->index));
         } else if (!mode || (was & APIC_BASE_X2APIC)) {
             lapic_reset(c, false);
         }
@@ -383,21 +389,23 @@ bool lapic_base_write(struct cpu *c, uint64_t value, bool host)
 void lapic_reset(struct cpu *c, bool init)
 {
     struct lapic *a = apic(c);
-    uint64_t base = a->base;
-    uint32_t id = a->id, extint = a->extint, sipi = a->sipi_vector;
     bool keep = init && lapic_x2(a);
+    uint32_t id = keep ? a->id : c->index << 24;
 
-    memset(a, 0, sizeof(*a));
-    a->base = base;
-    a->extint = extint;
-    a->sipi_vector = sipi;
-    a->id = keep ? id : c->index << 24;
-    if (keep)
-        a->ldr = x2_ldr(id);
-    a->dfr = 0xffffffff;
-    a->svr = 0xff;
+    put(&a->id, id);
+    put(&a->ldr, keep ? x2_ldr(id) : 0);
+    put(&a->dfr, 0xffffffff);
+    put(&a->svr, 0xff);
+    a->tpr = a->esr = a->icr_low = a->icr_high = a->timer_initial = a->timer_divide = 0;
+    put(&a->esr_next, 0);
+    a->tsc_deadline = 0;
     for (unsigned i = 0; i < 6; i++)
         a->lvt[i] = LVT_MASKED;
+    for (unsigned i = 0; i < 8; i++) {
+        a->isr[i] = 0;
+        put(&a->tmr[i], 0);
+        put(&a->irr[i], 0);
+    }
     lapic_timer_off(c);
 }
 
@@ -419,10 +427,10 @@ void lapic_set(struct cpu *c, const struct x86_lapic *in, uint64_t deadline)
 {
     struct lapic *a = apic(c);
 
-    a->id = lapic_x2(a) ? c->index : in->regs[X86_LAPIC_ID] & 0xff000000u;
-    a->ldr = lapic_x2(a) ? x2_ldr(a->id) : in->regs[X86_LAPIC_LDR] & 0xff000000u;
-    a->dfr = in->regs[X86_LAPIC_DFR] | 0x0fffffffu;
-    a->svr = in->regs[X86_LAPIC_SVR] & 0x11ff;
+    put(&a->id, lapic_x2(a) ? c->index : in->regs[X86_LAPIC_ID] & 0xff000000u);
+    put(&a->ldr, lapic_x2(a) ? x2_ldr(c->index) : in->regs[X86_LAPIC_LDR] & 0xff000000u);
+    put(&a->dfr, in->regs[X86_LAPIC_DFR] | 0x0fffffffu);
+    put(&a->svr, in->regs[X86_LAPIC_SVR] & 0x11ff);
     a->tpr = in->regs[X86_LAPIC_TPR] & 0xff;
     a->esr = in->regs[X86_LAPIC_ESR];
     a->esr_next = 0;
@@ -432,8 +440,8 @@ void lapic_set(struct cpu *c, const struct x86_lapic *in, uint64_t deadline)
         a->lvt[i] = in->regs[X86_LAPIC_LVT_TIMER + i] & (lvt_writable[i] | LVT_MASKED);
     for (unsigned i = 0; i < 8; i++) {
         a->isr[i] = in->regs[X86_LAPIC_ISR + i];
-        a->tmr[i] = in->regs[X86_LAPIC_TMR + i];
-        a->irr[i] = in->regs[X86_LAPIC_IRR + i];
+        put(&a->tmr[i], in->regs[X86_LAPIC_TMR + i]);
+        put(&a->irr[i], in->regs[X86_LAPIC_IRR + i]);
     }
     a->timer_initial = in->regs[X86_LAPIC_TIMER_INITIAL];
     a->timer_divide = in->regs[X86_LAPIC_TIMER_DIVIDE] & 0xb;

@@ -44,13 +44,14 @@ static bool match_logical(const struct lapic *a, uint32_t dest)
 
 static bool match(const struct lapic *a, uint32_t dest, bool logical, uint32_t all)
 {
-    if (!(a->base & APIC_BASE_ENABLE))
+    if (!(__atomic_load_n(&a->base, __ATOMIC_RELAXED) & APIC_BASE_ENABLE))
         return false;
     if (dest == all)
         return true;
     if (logical)
         return match_logical(a, dest);
-    return dest == (lapic_x2(a) ? a->id : a->id >> 24);
+    uint32_t id = __atomic_load_n(&a->id, __ATOMIC_RELAXED);
+    return dest == (lapic_x2(a) ? id : id >> 24);
 }
 
 static bool accepts(const struct lapic *a)

@@ -96,7 +96,7 @@ static void read_place(struct cpu *c, const struct place *p, uint8_t *out, unsig
             uint64_t v = host_load((uintptr_t)p->host, n);
             memcpy(out, &v, n);
         } else {
-            memcpy(out, p->host, n);
+            host_copy(out, p->host, n);
         }
         return;
     }
@@ -119,9 +119,8 @@ static void write_place(struct cpu *c, const struct place *p, const uint8_t *in,
             memcpy(&v, in, n);
             host_store((uintptr_t)p->host, n, v);
         } else {
-            memcpy(p->host, in, n);
+            host_copy(p->host, in, n);
         }
-        __asm__ volatile("" ::: "memory");
         note_written(c, p->note, p->gpa);
         return;
     }
@@ -169,7 +168,6 @@ void linear_store(struct cpu *c, uint64_t linear, const void *in, unsigned n, en
         uint64_t v = 0;
         memcpy(&v, in, n);
         host_store((uintptr_t)p.a.host, n, v);
-        __asm__ volatile("" ::: "memory");
         note_written(c, p.a.note, p.a.gpa);
         note_written(c, p.b.note, p.b.gpa);
         return;
@@ -411,7 +409,6 @@ void cpu_bulk_written(struct cpu *c, unsigned seg, uint64_t off, unsigned n)
 {
     struct place p;
 
-    __asm__ volatile("" ::: "memory");
     if (!n)
         return;
     cpu_place(c, cpu_linear(c, seg, off), TLB_WRITE, c->tlb_user, &p);

@@ -14,7 +14,8 @@ void cpu_store_slow(struct cpu *c, unsigned seg, uint64_t off, unsigned size, ui
 /* A store went to a page whose note says PAGE_CODE: decoded instructions of it, everywhere, are dropped. */
 void cpu_code_written(struct cpu *c, uint64_t gpa);
 
-/* Host memory of any alignment; a single access of that size (aligned ones are single-copy atomic on every host CPU). */
+/* Host memory of any alignment; one access of that size (aligned ones are single-copy atomic on every host CPU). By inline assembly, so that no
+ * compiler splits or repeats it, and because a guest may race with itself as it likes: the thread sanitizer is told nothing. */
 struct host_u16 {
     uint16_t v;
 } __attribute__((packed, may_alias));
@@ -27,15 +28,22 @@ struct host_u64 {
 
 static inline __attribute__((always_inline)) uint64_t host_load(uintptr_t at, unsigned size)
 {
+    uint64_t v;
+    uint32_t w;
+
     switch (size) {
     case 1:
-        return *(const volatile uint8_t *)at;
+        __asm__ volatile("movzbl %1, %0" : "=r"(w) : "m"(*(const uint8_t *)at));
+        return w;
     case 2:
-        return ((const volatile struct host_u16 *)at)->v;
+        __asm__ volatile("movzwl %1, %0" : "=r"(w) : "m"(*(const struct host_u16 *)at));
+        return w;
     case 4:
-        return ((const volatile struct host_u32 *)at)->v;
+        __asm__ volatile("movl %1, %0" : "=r"(w) : "m"(*(const struct host_u32 *)at));
+        return w;
     default:
-        return ((const volatile struct host_u64 *)at)->v;
+        __asm__ volatile("movq %1, %0" : "=r"(v) : "m"(*(const struct host_u64 *)at));
+        return v;
     }
 }
 
@@ -43,17 +51,34 @@ static inline __attribute__((always_inline)) void host_store(uintptr_t at, unsig
 {
     switch (size) {
     case 1:
-        *(volatile uint8_t *)at = (uint8_t)v;
+        __asm__ volatile("movb %1, %0" : "=m"(*(uint8_t *)at) : "q"((uint8_t)v));
         break;
     case 2:
-        ((volatile struct host_u16 *)at)->v = (uint16_t)v;
+        __asm__ volatile("movw %1, %0" : "=m"(*(struct host_u16 *)at) : "r"((uint16_t)v));
         break;
     case 4:
-        ((volatile struct host_u32 *)at)->v = (uint32_t)v;
+        __asm__ volatile("movl %1, %0" : "=m"(*(struct host_u32 *)at) : "r"((uint32_t)v));
         break;
     default:
-        ((volatile struct host_u64 *)at)->v = v;
+        __asm__ volatile("movq %1, %0" : "=m"(*(struct host_u64 *)at) : "r"(v));
     }
+}
+
+/* n bytes to or from guest memory, in no particular order. */
+static inline void host_copy(void *to, const void *from, uint64_t n)
+{
+#ifdef __SANITIZE_THREAD__
+    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+#else
+    __builtin_memcpy(to, from, n);
+#endif
+}
+
+/* The page of a store that has just been made holds decoded code. Read after the store, in program order: block.c explains. */
+static inline __attribute__((always_inline)) bool note_has_code(const uint8_t *note)
+{
+    __asm__ volatile("" ::: "memory");
+    return __builtin_expect(__atomic_load_n(note, __ATOMIC_RELAXED) & 1, 0);
 }
 
 /* The TLB entry that proves an access of `size` bytes at `linear` of this kind, or NULL. */
@@ -82,8 +107,7 @@ static inline void cpu_store(struct cpu *c, unsigned seg, uint64_t off, unsigned
         const struct tlb_entry *t = tlb_hit(c, TLB_WRITE, linear, size);
         if (t) {
             host_store(linear + t->addend, size, value);
-            /* after the store, by program order: block.c explains */
-            if (__builtin_expect(*(const volatile uint8_t *)t->note & 1, 0))
+            if (note_has_code(t->note))
                 cpu_code_written(c, t->gpa);
             return;
         }
@@ -130,8 +154,7 @@ static inline void cpu_ref_store(struct cpu_ref *r, uint64_t value)
 
 static inline void cpu_ref_end(struct cpu_ref *r)
 {
-    __asm__ volatile("" ::: "memory");
-    if (__builtin_expect(r->note[1] != 0 || r->locked || (*(const volatile uint8_t *)r->note[0] & 1), 0))
+    if (__builtin_expect(r->note[1] != 0 || r->locked, 0) || note_has_code(r->note[0]))
         cpu_ref_end_slow(r);
 }
 

@@ -77,7 +77,7 @@ bool phys_read(struct cpu *c, uint64_t gpa, void *out, unsigned len)
         const uint8_t *from = phys_host(c, gpa, n, false);
         if (!from)
             return false;
-        memcpy(to, from, n);
+        host_copy(to, from, n);
         to += n;
         gpa += n;
         len -= n;
@@ -96,7 +96,7 @@ bool phys_write(struct cpu *c, uint64_t gpa, const void *in, unsigned len)
         uint8_t *to = phys_host(c, gpa, n, true);
         if (!to)
             return false;
-        memcpy(to, from, n);
+        host_copy(to, from, n);
         phys_written(c, gpa, n);
         from += n;
         gpa += n;

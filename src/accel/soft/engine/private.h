@@ -235,7 +235,7 @@ static inline bool is_canonical(uint64_t a)
 }
 static inline void note_written(struct cpu *c, const uint8_t *note, uint64_t gpa)
 {
-    if (unlikely(*(const volatile uint8_t *)note & PAGE_CODE))
+    if (note_has_code(note))
         cpu_code_written(c, gpa);
 }
 /* n bytes at `off` lie within the limit of `s` (16- and 32-bit modes), expand-down included. */

@@ -202,7 +202,7 @@ static inline struct block *lookup(struct cpu *c)
 
     if (likely(j->key == (linear << 16 | c->jump_tag[linear >> 63]))) {
         struct block *b = j->block;
-        if (likely(*(volatile const uint32_t *)b->gen == b->gen_at))
+        if (likely(__atomic_load_n(b->gen, __ATOMIC_RELAXED) == b->gen_at))
             return b;
     }
     return block_get(c);

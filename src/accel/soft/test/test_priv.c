@@ -543,7 +543,7 @@ static void privileged_instructions_fault_in_user_mode(void **state)
     (void)state;
     struct harness *h = h_new(1);
     struct x86_state s = t_long(h, 3);
-    static const char *const code[] = {"\xf4", "\x0f\x06", "\x0f\x08", "\x0f\x09", "\x0f\x32", "\x0f\x30", "\x0f\x01\x13", "\x0f\x01\x1b",
+    static const char code[][4] = {"\xf4", "\x0f\x06", "\x0f\x08", "\x0f\x09", "\x0f\x32", "\x0f\x30", "\x0f\x01\x13", "\x0f\x01\x1b",
                                        "\x0f\x01\x3b", "\x0f\x00\xd0", "\x0f\x00\xd8", "\x0f\x20\xc0", "\x0f\x22\xc0", "\x0f\x21\xc0",
                                        "\x0f\x23\xc0", "\x0f\x01\xf8", "\xfa", "\xfb", "\xec", "\xee", "\x0f\x33", "\x0f\x01\xf0"};
     for (unsigned i = 0; i < sizeof(code) / sizeof(code[0]); i++) {
@@ -554,7 +554,7 @@ static void privileged_instructions_fault_in_user_mode(void **state)
             fail_msg("form %u: vector %u", i, h_cpu(h)->fault_vector);
     }
     s.cr4 |= CR4_UMIP;
-    static const char *const umip[] = {"\x0f\x01\x03", "\x0f\x01\x0b", "\x0f\x00\xc0", "\x0f\x00\xc8", "\x0f\x01\xe0"};
+    static const char umip[][4] = {"\x0f\x01\x03", "\x0f\x01\x0b", "\x0f\x00\xc0", "\x0f\x00\xc8", "\x0f\x01\xe0"};
     for (unsigned i = 0; i < 5; i++) {
         memcpy(h->ram + T_CODE, umip[i], 3);
         s.cr4 |= CR4_UMIP;
