@@ -34,7 +34,7 @@ def meson_tests(folder, suites, extra=""):
     return f"meson test -C {folder} --no-rebuild --print-errorlogs {chosen} {extra}"
 
 
-ASAN = "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1"
+ASAN = "ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1"
 SHORT = [
     Job("build", configure("build"), "build"),
     Job("guest", "make -s guest-shell", "build"),
