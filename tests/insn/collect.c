@@ -33,7 +33,8 @@ void lab_collect(uint8_t *data, const uint8_t *pristine, struct lab_result *r)
     }
 }
 
-/* A jump to the host's stub, a far one from 16-bit code. Placed on both sides: an instruction may read it through CS. */
+/* A jump to the host's stub, a far one from 16-bit code. Placed on both sides: an instruction may read it
+ * through CS. */
 void lab_exit_bytes(const struct lab_case *k, uint8_t out[LAB_EXIT_BYTES])
 {
     static const uint8_t far_jump[LAB_EXIT_BYTES] = {0x66, 0xea, 0x00, 0x00, 0x01, 0x10, SEL_CODE64, 0x00};

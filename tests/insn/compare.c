@@ -1,19 +1,22 @@
 /*
  * compare: what must be equal, and how a difference is shown.
  *
- * Not compared: flags that the SDM calls undefined after the instruction (Zydis has them per instruction); x87 instruction and data pointers and
- * opcode, where processors differ in when they keep them; CR2 unless the fault is a page fault; upper halves of registers in 32-bit code.
+ * Not compared: flags that the SDM calls undefined after the instruction (Zydis has them per instruction);
+ * x87 instruction and data pointers and opcode, where processors differ in when they keep them; CR2 unless
+ * the fault is a page fault; upper halves of registers in 32-bit code.
  *
- * Instructions that microcode makes of several accesses (PUSHA, ENTER, FNSAVE, FXSAVE, ...) leave on this host what the accesses before the
- * faulting one did, and report the address of that one. The interpreter checks all of them first and must have changed nothing; so there only this
- * is asked, and that the faulting address lies within the operand.
+ * Instructions that microcode makes of several accesses (PUSHA, ENTER, FNSAVE, FXSAVE, ...) leave on this
+ * host what the accesses before the faulting one did, and report the address of that one. The interpreter
+ * checks all of them first and must have changed nothing; so there only this is asked, and that the faulting
+ * address lies within the operand.
  */
 #include <stdio.h>
 #include <string.h>
 #include "lab.h"
 #include "x86/regs.h"
 
-static const char *const gpr_name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+static const char *const gpr_name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                         "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
 struct diff {
     bool print;
@@ -24,10 +27,12 @@ static void differ(struct diff *d, const char *what, uint64_t host, uint64_t gue
 {
     d->any = true;
     if (d->print)
-        printf("    %-8s host %016llx  interpreter %016llx\n", what, (unsigned long long)host, (unsigned long long)guest);
+        printf("    %-8s host %016llx  interpreter %016llx\n", what, (unsigned long long)host,
+               (unsigned long long)guest);
 }
 
-static void differ_bytes(struct diff *d, const char *what, unsigned n, const uint8_t *host, const uint8_t *guest, unsigned len)
+static void differ_bytes(struct diff *d, const char *what, unsigned n, const uint8_t *host,
+                         const uint8_t *guest, unsigned len)
 {
     if (memcmp(host, guest, len) == 0)
         return;
@@ -54,8 +59,9 @@ static uint64_t undefined_flags(const struct lab_case *k, ZydisDecodedInstructio
 /* Images that FXSAVE, XSAVE and FNSAVE write hold FIP, FDP and FOP: those bytes of a line are left out. */
 static bool saves_fpu(ZydisMnemonic m)
 {
-    static const ZydisMnemonic list[] = {ZYDIS_MNEMONIC_FXSAVE, ZYDIS_MNEMONIC_FXSAVE64, ZYDIS_MNEMONIC_XSAVE, ZYDIS_MNEMONIC_XSAVE64, ZYDIS_MNEMONIC_XSAVEOPT,
-                                         ZYDIS_MNEMONIC_XSAVEOPT64, ZYDIS_MNEMONIC_XSAVEC, ZYDIS_MNEMONIC_XSAVEC64};
+    static const ZydisMnemonic list[] = {
+        ZYDIS_MNEMONIC_FXSAVE,   ZYDIS_MNEMONIC_FXSAVE64,   ZYDIS_MNEMONIC_XSAVE,  ZYDIS_MNEMONIC_XSAVE64,
+        ZYDIS_MNEMONIC_XSAVEOPT, ZYDIS_MNEMONIC_XSAVEOPT64, ZYDIS_MNEMONIC_XSAVEC, ZYDIS_MNEMONIC_XSAVEC64};
     for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         if (list[i] == m)
             return true;
@@ -83,35 +89,41 @@ static bool is_pointer_byte(ZydisMnemonic m, uint64_t first, uint64_t at, unsign
 /* Made of several accesses. */
 static bool in_steps(ZydisMnemonic m)
 {
-    static const ZydisMnemonic list[] = {ZYDIS_MNEMONIC_ENTER, ZYDIS_MNEMONIC_PUSHA, ZYDIS_MNEMONIC_PUSHAD, ZYDIS_MNEMONIC_POPA, ZYDIS_MNEMONIC_POPAD,
-                                         ZYDIS_MNEMONIC_FNSAVE, ZYDIS_MNEMONIC_FNSTENV, ZYDIS_MNEMONIC_FRSTOR, ZYDIS_MNEMONIC_FLDENV, ZYDIS_MNEMONIC_FXRSTOR,
-                                         ZYDIS_MNEMONIC_FXRSTOR64, ZYDIS_MNEMONIC_XRSTOR, ZYDIS_MNEMONIC_XRSTOR64};
+    static const ZydisMnemonic list[] = {
+        ZYDIS_MNEMONIC_ENTER,   ZYDIS_MNEMONIC_PUSHA,   ZYDIS_MNEMONIC_PUSHAD,    ZYDIS_MNEMONIC_POPA,
+        ZYDIS_MNEMONIC_POPAD,   ZYDIS_MNEMONIC_FNSAVE,  ZYDIS_MNEMONIC_FNSTENV,   ZYDIS_MNEMONIC_FRSTOR,
+        ZYDIS_MNEMONIC_FLDENV,  ZYDIS_MNEMONIC_FXRSTOR, ZYDIS_MNEMONIC_FXRSTOR64, ZYDIS_MNEMONIC_XRSTOR,
+        ZYDIS_MNEMONIC_XRSTOR64};
     for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         if (list[i] == m)
             return true;
     return saves_fpu(m);
 }
 
-/* A repeated CMPS or SCAS that faults restores the flags of before (SDM 2B REP); AMD's processors leave those of the last element. */
+/* A repeated CMPS or SCAS that faults restores the flags of before (SDM 2B REP); AMD's processors leave those
+ * of the last element. */
 static bool repeats_compare(ZydisMnemonic m)
 {
-    return (m >= ZYDIS_MNEMONIC_SCASB && m <= ZYDIS_MNEMONIC_SCASW) || m == ZYDIS_MNEMONIC_CMPSB || m == ZYDIS_MNEMONIC_CMPSW ||
-           m == ZYDIS_MNEMONIC_CMPSD || m == ZYDIS_MNEMONIC_CMPSQ;
+    return (m >= ZYDIS_MNEMONIC_SCASB && m <= ZYDIS_MNEMONIC_SCASW) || m == ZYDIS_MNEMONIC_CMPSB ||
+           m == ZYDIS_MNEMONIC_CMPSW || m == ZYDIS_MNEMONIC_CMPSD || m == ZYDIS_MNEMONIC_CMPSQ;
 }
 
-/* A call whose push and whose target both fault: the SDM checks the target first, AMD's processors push first. */
+/* A call whose push and whose target both fault: the SDM checks the target first, AMD's processors push
+ * first. */
 static bool either_fault(ZydisMnemonic m, const struct lab_result *h, const struct lab_result *g)
 {
     return m == ZYDIS_MNEMONIC_CALL && h->vector != LAB_NO_FAULT && g->vector == X86_GP;
 }
 
-/* Error code of a page fault without what the top of the host's address space and its kernel half tell about themselves: pages there are present. */
+/* Error code of a page fault without what the top of the host's address space and its kernel half tell about
+ * themselves: pages there are present. */
 static uint32_t fault_error(const struct lab_result *r)
 {
     return r->vector == X86_PF_VEC && (r->cr2 >> 46) ? r->error & ~PF_P : r->error;
 }
 
-static void compare_memory(struct diff *d, const ZydisDecodedInstruction *zi, uint64_t operand, const struct lab_result *h, const struct lab_result *g)
+static void compare_memory(struct diff *d, const ZydisDecodedInstruction *zi, uint64_t operand,
+                           const struct lab_result *h, const struct lab_result *g)
 {
     if (h->hash == g->hash)
         return;
@@ -121,7 +133,8 @@ static void compare_memory(struct diff *d, const ZydisDecodedInstruction *zi, ui
         if (h->line[i].at != g->line[i].at)
             quiet.any = true;
         for (unsigned b = 0; b < LAB_LINE; b++)
-            if (h->line[i].bytes[b] != g->line[i].bytes[b] && !is_pointer_byte(zi->mnemonic, operand, h->line[i].at + b, zi->operand_width))
+            if (h->line[i].bytes[b] != g->line[i].bytes[b] &&
+                !is_pointer_byte(zi->mnemonic, operand, h->line[i].at + b, zi->operand_width))
                 quiet.any = true;
     }
     if (same_lines && !quiet.any)
@@ -197,14 +210,19 @@ static uint64_t operand_address(const struct lab_case *k)
 }
 
 /* The fault of an instruction in steps: the interpreter must have changed nothing at all. */
-static bool compare_steps(const struct form *form, const struct lab_case *k, const struct lab_result *h, const struct lab_result *g, bool print)
+static bool compare_steps(const struct form *form, const struct lab_case *k, const struct lab_result *h,
+                          const struct lab_result *g, bool print)
 {
     struct diff d = {.print = print};
     uint64_t distance = h->cr2 > g->cr2 ? h->cr2 - g->cr2 : g->cr2 - h->cr2;
 
-    /* an image whose header is illegal and whose first page is absent: which is looked at first is the processor's choice */
+    /* an image whose header is illegal and whose first page is absent: which is looked at first is the
+     * processor's choice */
     bool header_first = form->isa == ZYDIS_ISA_SET_XSAVE && h->vector == X86_PF_VEC && g->vector == X86_GP;
-    if (h->vector != g->vector && !header_first)
+    /* misaligned under AC in a segment that cannot be written: likewise */
+    bool alignment_first = saves_fpu(form->mnemonic) && h->vector == X86_AC_VEC && g->vector == X86_GP &&
+                           (k->in.rflags & X86_AC);
+    if (h->vector != g->vector && !header_first && !alignment_first)
         differ(&d, "vector", h->vector, g->vector);
     bool both_paging = h->vector == X86_PF_VEC && g->vector == X86_PF_VEC;
     if (both_paging && distance >= PAGE)
@@ -222,7 +240,8 @@ static bool compare_steps(const struct form *form, const struct lab_case *k, con
     return !d.any;
 }
 
-bool compare_results(const struct form *form, const struct lab_case *k, const struct lab_result *host, const struct lab_result *g, bool print)
+bool compare_results(const struct form *form, const struct lab_case *k, const struct lab_result *host,
+                     const struct lab_result *g, bool print)
 {
     struct lab_result adjusted = *host, *h = &adjusted;
     if (tolerate_fp(form, k, h, g))
@@ -265,7 +284,9 @@ bool compare_results(const struct form *form, const struct lab_case *k, const st
 void compare_print_case(const struct form *form, const struct lab_case *k)
 {
     ZydisDisassembledInstruction dis;
-    ZydisMachineMode mode = k->mode == MODE_64 ? ZYDIS_MACHINE_MODE_LONG_64 : k->mode == MODE_32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LEGACY_16;
+    ZydisMachineMode mode = k->mode == MODE_64   ? ZYDIS_MACHINE_MODE_LONG_64
+                            : k->mode == MODE_32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32
+                                                 : ZYDIS_MACHINE_MODE_LEGACY_16;
     uint32_t mxcsr;
     uint16_t fcw, fsw;
 
@@ -280,6 +301,7 @@ void compare_print_case(const struct form *form, const struct lab_case *k)
     memcpy(&mxcsr, k->in.fpu.image + 24, 4);
     memcpy(&fcw, k->in.fpu.image, 2);
     memcpy(&fsw, k->in.fpu.image + 2, 2);
-    printf("%s rip=%llx rflags=%llx fs=%llx gs=%llx mxcsr=%x fcw=%x fsw=%x ftw=%x\n", k->ldt ? " ldt" : "", (unsigned long long)k->in.rip, (unsigned long long)k->in.rflags,
-           (unsigned long long)k->in.fs_base, (unsigned long long)k->in.gs_base, mxcsr, fcw, fsw, k->in.fpu.image[4]);
+    printf("%s rip=%llx rflags=%llx fs=%llx gs=%llx mxcsr=%x fcw=%x fsw=%x ftw=%x\n", k->ldt ? " ldt" : "",
+           (unsigned long long)k->in.rip, (unsigned long long)k->in.rflags, (unsigned long long)k->in.fs_base,
+           (unsigned long long)k->in.gs_base, mxcsr, fcw, fsw, k->in.fpu.image[4]);
 }

@@ -1,6 +1,7 @@
 /*
- * gen: a random case of a form: operand registers, addressing mode, where memory operands lie, and what makes the instruction do something
- * interesting (a compare that matches, a quotient that fits, a branch target that can be reached).
+ * gen: a random case of a form: operand registers, addressing mode, where memory operands lie, and what makes
+ * the instruction do something interesting (a compare that matches, a quotient that fits, a branch target
+ * that can be reached).
  */
 #include <string.h>
 #include "gen.h"
@@ -37,7 +38,8 @@ static uint64_t place(struct rng *r, enum placement p, unsigned size)
     case PLACE_STRADDLE_RO_HOLE:
         return DATA_BASE + DATA_HOLE * PAGE - cut;
     case PLACE_NONCANONICAL:
-        return chance(r, 50) ? 0x0000800000000000ull + rng_below(r, 0x1000) : 0x8000000000000000ull | rng_next(r) >> 2;
+        return chance(r, 50) ? 0x0000800000000000ull + rng_below(r, 0x1000)
+                             : 0x8000000000000000ull | rng_next(r) >> 2;
     default:
         at = DATA_BASE + rng_below(r, DATA_RW * PAGE - n - 64);
         return chance(r, n >= 16 ? 75 : 40) ? (at + 63) & ~63ull : at;
@@ -48,13 +50,15 @@ static uint64_t place(struct rng *r, enum placement p, unsigned size)
 
 static bool is_push(ZydisMnemonic m)
 {
-    return m == ZYDIS_MNEMONIC_PUSH || m == ZYDIS_MNEMONIC_CALL || m == ZYDIS_MNEMONIC_PUSHF || m == ZYDIS_MNEMONIC_PUSHFD || m == ZYDIS_MNEMONIC_PUSHFQ ||
-           m == ZYDIS_MNEMONIC_PUSHA || m == ZYDIS_MNEMONIC_PUSHAD || m == ZYDIS_MNEMONIC_ENTER;
+    return m == ZYDIS_MNEMONIC_PUSH || m == ZYDIS_MNEMONIC_CALL || m == ZYDIS_MNEMONIC_PUSHF ||
+           m == ZYDIS_MNEMONIC_PUSHFD || m == ZYDIS_MNEMONIC_PUSHFQ || m == ZYDIS_MNEMONIC_PUSHA ||
+           m == ZYDIS_MNEMONIC_PUSHAD || m == ZYDIS_MNEMONIC_ENTER;
 }
 
 static bool restores_image(ZydisMnemonic m)
 {
-    return m == ZYDIS_MNEMONIC_FXRSTOR || m == ZYDIS_MNEMONIC_FXRSTOR64 || m == ZYDIS_MNEMONIC_XRSTOR || m == ZYDIS_MNEMONIC_XRSTOR64;
+    return m == ZYDIS_MNEMONIC_FXRSTOR || m == ZYDIS_MNEMONIC_FXRSTOR64 || m == ZYDIS_MNEMONIC_XRSTOR ||
+           m == ZYDIS_MNEMONIC_XRSTOR64;
 }
 
 static bool is_xsave_family(const ZydisDecodedInstruction *zi)
@@ -72,8 +76,8 @@ static unsigned address_register(ZydisRegister r)
 static void patch(struct lab_case *k, uint64_t at, const void *bytes, unsigned n)
 {
     uint64_t off = at - DATA_BASE;
-    if (n > LAB_MAX_PATCH || at < DATA_BASE || off + n > DATA_PAGES * PAGE || !data_page_present((unsigned)(off / PAGE)) ||
-        !data_page_present((unsigned)((off + n - 1) / PAGE)))
+    if (n > LAB_MAX_PATCH || at < DATA_BASE || off + n > DATA_PAGES * PAGE ||
+        !data_page_present((unsigned)(off / PAGE)) || !data_page_present((unsigned)((off + n - 1) / PAGE)))
         return;
     k->patch_at = at;
     k->patch_len = (uint8_t)n;
@@ -82,9 +86,12 @@ static void patch(struct lab_case *k, uint64_t at, const void *bytes, unsigned n
 
 static uint64_t segment_base(const struct gen *g, const ZydisDecodedOperand *op)
 {
-    if (g->k->ldt && (op->mem.segment == ZYDIS_REGISTER_DS || op->mem.segment == ZYDIS_REGISTER_ES || op->mem.segment == ZYDIS_REGISTER_SS))
+    if (g->k->ldt && (op->mem.segment == ZYDIS_REGISTER_DS || op->mem.segment == ZYDIS_REGISTER_ES ||
+                      op->mem.segment == ZYDIS_REGISTER_SS))
         return LDT_BASE;
-    return op->mem.segment == ZYDIS_REGISTER_FS ? g->k->in.fs_base : op->mem.segment == ZYDIS_REGISTER_GS ? g->k->in.gs_base : 0;
+    return op->mem.segment == ZYDIS_REGISTER_FS   ? g->k->in.fs_base
+           : op->mem.segment == ZYDIS_REGISTER_GS ? g->k->in.gs_base
+                                                  : 0;
 }
 
 static uint64_t stack_base(const struct gen *g)
@@ -103,8 +110,10 @@ static void set_displacement(struct gen *g, uint64_t value)
 static void aim(struct gen *g, const ZydisDecodedOperand *op, uint64_t at)
 {
     struct lab_state *s = &g->k->in;
-    uint64_t want = at - segment_base(g, op), disp = op->mem.disp.has_displacement ? (uint64_t)op->mem.disp.value : 0;
-    bool base = op->mem.base != ZYDIS_REGISTER_NONE, index = op->mem.index != ZYDIS_REGISTER_NONE && op->mem.type != ZYDIS_MEMOP_TYPE_VSIB;
+    uint64_t want = at - segment_base(g, op),
+             disp = op->mem.disp.has_displacement ? (uint64_t)op->mem.disp.value : 0;
+    bool base = op->mem.base != ZYDIS_REGISTER_NONE,
+         index = op->mem.index != ZYDIS_REGISTER_NONE && op->mem.type != ZYDIS_MEMOP_TYPE_VSIB;
 
     if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP) {
         set_displacement(g, want - (s->rip + g->k->len));
@@ -146,7 +155,8 @@ static void aim(struct gen *g, const ZydisDecodedOperand *op, uint64_t at)
 static void set_gather_index(struct gen *g, const ZydisDecodedOperand *op)
 {
     unsigned v = address_register(op->mem.index);
-    bool quad = strchr(ZydisMnemonicGetString(g->f->mnemonic), 'q') != NULL && strstr(ZydisMnemonicGetString(g->f->mnemonic), "erq");
+    bool quad = strchr(ZydisMnemonicGetString(g->f->mnemonic), 'q') != NULL &&
+                strstr(ZydisMnemonicGetString(g->f->mnemonic), "erq");
     uint8_t *lo = g->k->in.fpu.image + 160 + v * 16, *hi = g->k->in.fpu.image + 576 + v * 16;
     for (unsigned i = 0; i < 32; i += quad ? 8 : 4) {
         int64_t x = (int64_t)rng_below(g->r, 64) - 16;
@@ -224,9 +234,12 @@ static bool set_relative(struct gen *g)
     uint64_t next = g->k->in.rip + g->k->len, t = 0;
 
     for (unsigned tries = 0; tries < 64; tries++) {
-        t = n == 4 && chance(g->r, 10) ? (g->k->mode == MODE_16 ? CODE_BASE + 0x2800 : 0x30000000ull) + rng_below(g->r, 0x1000) : CODE_BASE + rng_below(g->r, CODE_PAGES * PAGE);
+        t = n == 4 && chance(g->r, 10)
+                ? (g->k->mode == MODE_16 ? CODE_BASE + 0x2800 : 0x30000000ull) + rng_below(g->r, 0x1000)
+                : CODE_BASE + rng_below(g->r, CODE_PAGES * PAGE);
         if (n < 4)
-            t = next + (n == 1 ? (uint64_t)(int64_t)(int8_t)rng_next(g->r) : (uint64_t)(int64_t)(int16_t)rng_next(g->r));
+            t = next + (n == 1 ? (uint64_t)(int64_t)(int8_t)rng_next(g->r)
+                               : (uint64_t)(int64_t)(int16_t)rng_next(g->r));
         bool lands = t >= CODE_BASE && t < CODE_BASE + CODE_PAGES * PAGE;
         if (n == 4 || lands) {
             if (t + 1 > g->k->in.rip && t < next + LAB_EXIT_BYTES * 2)
@@ -272,7 +285,8 @@ static void set_dividend(struct gen *g)
     if (g->zi.operand_width == 8)
         s->gpr[X86_RAX] &= chance(g->r, 50) ? 0x7f : 0x3ff;
     else
-        s->gpr[X86_RDX] = chance(g->r, 50) ? rng_below(g->r, 16) : (uint64_t)0 - (s->gpr[X86_RAX] >> (g->zi.operand_width - 1) & 1);
+        s->gpr[X86_RDX] = chance(g->r, 50) ? rng_below(g->r, 16)
+                                           : (uint64_t)0 - (s->gpr[X86_RAX] >> (g->zi.operand_width - 1) & 1);
 }
 
 /* The compare of CMPXCHG and its wide forms holds half of the time. */
@@ -314,7 +328,8 @@ static void set_special(struct gen *g)
         if (chance(g->r, 40)) {
             s->gpr[X86_RAX] = 0;
             uint8_t zero[LAB_MAX_PATCH] = {0};
-            patch(g->k, (s->gpr[X86_RDI] & mask_size(g->zi.address_width / 8)) + stack_base(g), zero, sizeof(zero));
+            patch(g->k, (s->gpr[X86_RDI] & mask_size(g->zi.address_width / 8)) + stack_base(g), zero,
+                  sizeof(zero));
         }
         if (chance(g->r, 25))
             s->gpr[X86_RSI] = s->gpr[X86_RDI] + rng_below(g->r, 64) - 32;
@@ -322,10 +337,13 @@ static void set_special(struct gen *g)
     if (is_divide(m))
         set_dividend(g);
     set_comparand(g);
-    if ((m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR || m == ZYDIS_MNEMONIC_BTC) &&
-        g->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY && g->ops[1].type == ZYDIS_OPERAND_TYPE_REGISTER && chance(g->r, 80)) {
+    if ((m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR ||
+         m == ZYDIS_MNEMONIC_BTC) &&
+        g->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY && g->ops[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+        chance(g->r, 80)) {
         unsigned bit = address_register(g->ops[1].reg.value);
-        if (ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, g->ops[0].mem.base) != ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, g->ops[1].reg.value))
+        if (ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, g->ops[0].mem.base) !=
+            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, g->ops[1].reg.value))
             s->gpr[bit] = rng_below(g->r, 4096) - 2048;
     }
     if (m == ZYDIS_MNEMONIC_ENTER && chance(g->r, 85)) {
@@ -349,6 +367,11 @@ static void set_special(struct gen *g)
 
 /* ---- the instruction ---- */
 
+static bool uses_stack(ZydisMnemonic m)
+{
+    return m == ZYDIS_MNEMONIC_PUSH || m == ZYDIS_MNEMONIC_POP || m == ZYDIS_MNEMONIC_CALL;
+}
+
 static bool draw_bytes(struct gen *g, bool keep)
 {
     static const uint8_t overrides[] = {0x64, 0x65, 0x64, 0x65, 0x26, 0x2e, 0x36, 0x3e};
@@ -368,6 +391,15 @@ static bool draw_bytes(struct gen *g, bool keep)
     b.vvvv = e->vvvv == 15 ? 15 : (uint8_t)rng_below(g->r, registers);
     if (g->f->mode != MODE_64 && e->vex && e->vvvv != 15)
         b.vvvv |= 8;
+    /* a push or pop whose memory operand is itself relative to the stack pointer: before or after it moves?
+     */
+    if (!e->mod3 && g->f->has_memory && g->f->mode != MODE_16 && uses_stack(g->f->mnemonic) &&
+        chance(g->r, 20)) {
+        b.mod = 1;
+        b.rm = 4;
+        b.sib = 0x24;
+        b.x = 0;
+    }
     b.short_vex = chance(g->r, 50);
     if (g->f->has_memory && chance(g->r, 8))
         b.segment = overrides[rng_below(g->r, sizeof(overrides))];

@@ -1,5 +1,6 @@
 /*
- * gen_state: registers and memory. Not uniformly random: values sit at the corners of integers and of each floating-point format.
+ * gen_state: registers and memory. Not uniformly random: values sit at the corners of integers and of each
+ * floating-point format.
  */
 #include <string.h>
 #include "gen.h"
@@ -18,8 +19,22 @@ uint64_t gen_integer(struct rng *r)
     case 3:
         return (1ull << (v & 63)) - 1;
     case 4: {
-        static const uint64_t corner[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffffffff,
-                                          0x8000000000000000, 0xffffffffffffffff, 0xffffffff80000000, 0x100000000};
+        static const uint64_t corner[] = {0,
+                                          1,
+                                          0x7f,
+                                          0x80,
+                                          0xff,
+                                          0x7fff,
+                                          0x8000,
+                                          0xffff,
+                                          0x7fffffff,
+                                          0x80000000,
+                                          0xffffffff,
+                                          0x7fffffffffffffff,
+                                          0x8000000000000000,
+                                          0xffffffffffffffff,
+                                          0xffffffff80000000,
+                                          0x100000000};
         return corner[v % (sizeof(corner) / sizeof(corner[0]))];
     }
     default:
@@ -29,8 +44,10 @@ uint64_t gen_integer(struct rng *r)
 
 static uint32_t gen_float(struct rng *r)
 {
-    static const uint32_t corner[] = {0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00001, 0x7f800001, 0xff812345,
-                                      0x00000001, 0x807fffff, 0x00800000, 0x7f7fffff, 0x4effffff, 0x4f000000, 0xcf000000, 0x5effffff, 0x5f000000, 0x3effffff};
+    static const uint32_t corner[] = {0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+                                      0xff800000, 0x7fc00000, 0xffc00001, 0x7f800001, 0xff812345,
+                                      0x00000001, 0x807fffff, 0x00800000, 0x7f7fffff, 0x4effffff,
+                                      0x4f000000, 0xcf000000, 0x5effffff, 0x5f000000, 0x3effffff};
     uint32_t v = (uint32_t)rng_next(r);
 
     if (chance(r, 40))
@@ -41,9 +58,11 @@ static uint32_t gen_float(struct rng *r)
 
 static uint64_t gen_double(struct rng *r)
 {
-    static const uint64_t corner[] = {0x0000000000000000, 0x8000000000000000, 0x3ff0000000000000, 0xbff0000000000000, 0x7ff0000000000000, 0xfff0000000000000,
-                                      0x7ff8000000000000, 0xfff8000000000001, 0x7ff0000000000001, 0x0000000000000001, 0x800fffffffffffff, 0x0010000000000000,
-                                      0x7fefffffffffffff, 0x41dfffffffc00000, 0x41e0000000000000, 0xc1e0000000200000, 0x43e0000000000000, 0x43f0000000000000};
+    static const uint64_t corner[] = {
+        0x0000000000000000, 0x8000000000000000, 0x3ff0000000000000, 0xbff0000000000000, 0x7ff0000000000000,
+        0xfff0000000000000, 0x7ff8000000000000, 0xfff8000000000001, 0x7ff0000000000001, 0x0000000000000001,
+        0x800fffffffffffff, 0x0010000000000000, 0x7fefffffffffffff, 0x41dfffffffc00000, 0x41e0000000000000,
+        0xc1e0000000200000, 0x43e0000000000000, 0x43f0000000000000};
     uint64_t v = rng_next(r);
 
     if (chance(r, 40))
@@ -113,7 +132,7 @@ static uint16_t gen_fsw(struct rng *r, uint16_t fcw)
         fsw |= (uint16_t)(rng_next(r) & 0x7f);
     /* pending unmasked exceptions now and then only: every waiting instruction would fault */
     if ((fsw & ~fcw & 0x3f) && !chance(r, 10))
-        fsw &= (uint16_t)~(~fcw & 0x3f);
+        fsw &= (uint16_t) ~(~fcw & 0x3f);
     if (fsw & ~fcw & 0x3f)
         fsw |= 0x8080;
     return fsw;
@@ -129,7 +148,7 @@ void gen_fpu(struct rng *r, struct lab_fpu *f)
     if (chance(r, 50))
         fcw = (uint16_t)((fcw & ~0xf00u) | (rng_next(r) & 0xf00));
     if (chance(r, 15))
-        fcw &= (uint16_t)~(rng_next(r) & 0x3f);
+        fcw &= (uint16_t) ~(rng_next(r) & 0x3f);
     fsw = gen_fsw(r, fcw);
     if (chance(r, 50))
         mxcsr |= (uint32_t)(rng_next(r) & 0xe07f);

@@ -1,8 +1,9 @@
 /*
  * guest: cases on the interpreter. One vCPU in 64-bit mode at CPL 3 with paging, over a few MiB of RAM.
  *
- * The test pages appear at the host's linear addresses, in physical pages that are apart, so that an access which crosses a page finds no luck
- * in neighbouring host memory. An exception is delivered through the guest's IDT; vector and frame are read back from where it went.
+ * The test pages appear at the host's linear addresses, in physical pages that are apart, so that an access
+ * which crosses a page finds no luck in neighbouring host memory. An exception is delivered through the
+ * guest's IDT; vector and frame are read back from where it went.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,17 @@
 
 /* Guest-physical layout. */
 enum {
-    GPA_GDT = 0x1000, GPA_IDT = 0x2000, GPA_TSS = 0x3000, GPA_STACK = 0x5000, GPA_HANDLERS = 0x6000, GPA_PML4 = 0x10000, GPA_NEXT_TABLE = 0x11000,
-    GPA_CODE = 0x100000, GPA_DATA = 0x200000, RAM_SIZE = 4 << 20, STACK_TOP = 0x1000 - 64,
+    GPA_GDT = 0x1000,
+    GPA_IDT = 0x2000,
+    GPA_TSS = 0x3000,
+    GPA_STACK = 0x5000,
+    GPA_HANDLERS = 0x6000,
+    GPA_PML4 = 0x10000,
+    GPA_NEXT_TABLE = 0x11000,
+    GPA_CODE = 0x100000,
+    GPA_DATA = 0x200000,
+    RAM_SIZE = 4 << 20,
+    STACK_TOP = 0x1000 - 64,
 };
 #define KERNEL_BASE 0xffffffff80000000ull /* linear of gpa 0, supervisor */
 
@@ -90,8 +100,18 @@ static void out_log(void *o, int level, const char *text)
 }
 
 static const struct engine_outside outside = {
-    .pio_read = out_pio_read, .pio_write = out_pio_write, .mmio_read = out_mmio_read, .mmio_write = out_mmio_write, .ack_extint = out_ack,
-    .eoi = out_eoi, .now_ns = out_now, .wall_ns = out_now, .sleep = out_sleep, .wake = out_cpu, .barrier = out_barrier, .quiescent = out_cpu,
+    .pio_read = out_pio_read,
+    .pio_write = out_pio_write,
+    .mmio_read = out_mmio_read,
+    .mmio_write = out_mmio_write,
+    .ack_extint = out_ack,
+    .eoi = out_eoi,
+    .now_ns = out_now,
+    .wall_ns = out_now,
+    .sleep = out_sleep,
+    .wake = out_cpu,
+    .barrier = out_barrier,
+    .quiescent = out_cpu,
     .log = out_log,
 };
 
@@ -142,15 +162,23 @@ static void build_paging(struct guest *g)
             map_page(g, DATA_BASE + p * PAGE, data_gpa(p), PTE_U | PTE_NX | (p == DATA_RO ? 0 : PTE_W));
 }
 
-/* GDT in the order of Linux: 4 user 32-bit code, 5 user data, 6 user 64-bit code; kernel code and data at 2, 3. */
+/* GDT in the order of Linux: 4 user 32-bit code, 5 user data, 6 user 64-bit code; kernel code and data at
+ * 2, 3. */
 static void build_segments(struct guest *g)
 {
-    static const uint64_t gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cffb000000ffff, 0x00cff3000000ffff, 0x00affb000000ffff};
+    static const uint64_t gdt[] = {0,
+                                   0,
+                                   0x00af9b000000ffff,
+                                   0x00cf93000000ffff,
+                                   0x00cffb000000ffff,
+                                   0x00cff3000000ffff,
+                                   0x00affb000000ffff};
 
     memcpy(g->ram + GPA_GDT, gdt, sizeof(gdt));
     for (unsigned v = 0; v < 32; v++) {
         uint64_t handler = KERNEL_BASE + GPA_HANDLERS + v * 16;
-        word(g, GPA_IDT)[v * 2] = (handler & 0xffff) | 0x10ull << 16 | 0x8e00ull << 32 | (handler >> 16 & 0xffff) << 48;
+        word(g, GPA_IDT)[v * 2] =
+            (handler & 0xffff) | 0x10ull << 16 | 0x8e00ull << 32 | (handler >> 16 & 0xffff) << 48;
         word(g, GPA_IDT)[v * 2 + 1] = handler >> 32;
     }
     uint64_t stack = KERNEL_BASE + GPA_STACK + STACK_TOP;
@@ -177,16 +205,19 @@ static void build_state(struct guest *g, const struct x86_cpuid *cpuid)
     s->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     s->gdtr = (struct x86_dtable){.base = KERNEL_BASE + GPA_GDT, .limit = 0x7f};
     s->idtr = (struct x86_dtable){.base = KERNEL_BASE + GPA_IDT, .limit = 32 * 16 - 1};
-    s->tr = (struct x86_seg){.base = KERNEL_BASE + GPA_TSS, .limit = 0x67, .attr = X86_SEG_P | 0xb, .sel = 0x40};
+    s->tr =
+        (struct x86_seg){.base = KERNEL_BASE + GPA_TSS, .limit = 0x67, .attr = X86_SEG_P | 0xb, .sel = 0x40};
     s->ldtr = (struct x86_seg){.attr = X86_SEG_UNUSABLE};
-    s->seg[X86_SS] = s->seg[X86_DS] = s->seg[X86_ES] = segment(SEL_DATA, 0x3 | X86_SEG_S | 3u << 5 | X86_SEG_P | X86_SEG_DB | X86_SEG_G);
+    s->seg[X86_SS] = s->seg[X86_DS] = s->seg[X86_ES] =
+        segment(SEL_DATA, 0x3 | X86_SEG_S | 3u << 5 | X86_SEG_P | X86_SEG_DB | X86_SEG_G);
     s->seg[X86_FS] = s->seg[X86_GS] = (struct x86_seg){.attr = X86_SEG_UNUSABLE};
 }
 
 void guest_cpuid(struct x86_cpuid *out)
 {
     /* beyond the default model: what the interpreter has and few hosts lack */
-    static const uint32_t more[] = {X86_FEATURE(X86_W_7_EBX, 18), X86_FEATURE(X86_W_7_EBX, 19), X86_FEATURE(X86_W_7_EBX, 23), X86_FEATURE(X86_W_7_EBX, 24)};
+    static const uint32_t more[] = {X86_FEATURE(X86_W_7_EBX, 18), X86_FEATURE(X86_W_7_EBX, 19),
+                                    X86_FEATURE(X86_W_7_EBX, 23), X86_FEATURE(X86_W_7_EBX, 24)};
     struct x86_cpu_config cfg = {.model = "default", .cpus = 1, .tsc_khz = 1000000};
     struct x86_features have;
     struct err e = {""};
@@ -229,7 +260,8 @@ struct guest *guest_open(void)
     g->arena_size = engine_arena_size(&cfg);
     g->engine = engine_init(map(g->arena_size), g->arena_size, &cfg);
     engine_attach(g->engine, &outside, g);
-    struct engine_slot slot = {.gpa = 0, .size = RAM_SIZE, .host = g->ram, .notes = g->notes, .gens = g->gens};
+    struct engine_slot slot = {
+        .gpa = 0, .size = RAM_SIZE, .host = g->ram, .notes = g->notes, .gens = g->gens};
     engine_set_slots(g->engine, &slot, 1);
     for (unsigned p = 0; p < CODE_PAGES; p++)
         memset(g->ram + code_gpa(p), 0xcc, PAGE);
@@ -297,7 +329,8 @@ static void save_fpu(const struct x86_fpu *f, struct lab_fpu *out)
 
 static struct x86_seg ldt_segment(uint16_t sel, uint64_t base, uint32_t limit, uint32_t attr)
 {
-    return (struct x86_seg){.base = base, .limit = limit, .attr = attr | X86_SEG_S | 3u << 5 | X86_SEG_P, .sel = sel};
+    return (struct x86_seg){
+        .base = base, .limit = limit, .attr = attr | X86_SEG_S | 3u << 5 | X86_SEG_P, .sel = sel};
 }
 
 static void load_segments(const struct lab_case *k, struct x86_state *s)
@@ -310,7 +343,8 @@ static void load_segments(const struct lab_case *k, struct x86_state *s)
         s->seg[X86_CS] = ldt_segment(SEL_LDT_CODE16, CODE_BASE, LDT_CODE_LIMIT, 0xb);
     if (!k->ldt)
         return;
-    s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS] = ldt_segment(SEL_LDT_DATA, LDT_BASE, LDT_LIMIT, 3 | X86_SEG_DB);
+    s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS] =
+        ldt_segment(SEL_LDT_DATA, LDT_BASE, LDT_LIMIT, 3 | X86_SEG_DB);
     if (k->mode == MODE_16)
         s->seg[X86_SS] = ldt_segment(SEL_LDT_STACK16, LDT_BASE, LDT_LIMIT, 3);
 }
@@ -364,7 +398,8 @@ void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *
     for (unsigned p = 0; p < DATA_PAGES; p++)
         memcpy(g->ram + data_gpa(p), pristine + p * PAGE, PAGE);
     for (unsigned i = 0; i < k->patch_len; i++)
-        g->ram[data_gpa((unsigned)((k->patch_at + i - DATA_BASE) / PAGE)) + (k->patch_at + i) % PAGE] = k->patch[i];
+        g->ram[data_gpa((unsigned)((k->patch_at + i - DATA_BASE) / PAGE)) + (k->patch_at + i) % PAGE] =
+            k->patch[i];
     r->before = 0;
     if (k->patch_len) {
         read_data(g);
@@ -376,7 +411,8 @@ void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *
     unsigned steps = engine_step_state(g->engine, &s, 1);
     /* a repeated string instruction may stop between elements, still at itself */
     uint64_t left = k->in.gpr[X86_RCX], code_base = k->mode == MODE_16 ? CODE_BASE : 0;
-    while (steps == 1 && s.rip + code_base == k->in.rip && (s.seg[X86_CS].sel & 3) && s.gpr[X86_RCX] != left) {
+    while (steps == 1 && s.rip + code_base == k->in.rip && (s.seg[X86_CS].sel & 3) &&
+           s.gpr[X86_RCX] != left) {
         left = s.gpr[X86_RCX];
         steps = engine_step_state(g->engine, &s, 1);
     }

@@ -1,9 +1,10 @@
 /*
  * host: cases on this CPU, in a child process.
  *
- * The child holds the code and data pages at their fixed addresses, enters each instruction through lab_enter with the whole register state loaded,
- * and leaves it by a jump placed behind the instruction, or by a signal: then the state is that of the signal frame, which the kernel made from what
- * the processor pushed. INT3 fills the rest of the code pages, so a branch is seen where it arrives.
+ * The child holds the code and data pages at their fixed addresses, enters each instruction through lab_enter
+ * with the whole register state loaded, and leaves it by a jump placed behind the instruction, or by a
+ * signal: then the state is that of the signal frame, which the kernel made from what the processor pushed.
+ * INT3 fills the rest of the code pages, so a branch is seen where it arrives.
  */
 #include <errno.h>
 #include <asm/ldt.h>
@@ -26,8 +27,8 @@ void lab_signal(int sig, siginfo_t *info, void *uc);
 void lab_signal_c(int sig, siginfo_t *info, ucontext_t *uc);
 
 struct shared {
-    unsigned n;                /* cases in this batch */
-    unsigned next;             /* first not yet begun: where a dead child stopped */
+    unsigned n;    /* cases in this batch */
+    unsigned next; /* first not yet begun: where a dead child stopped */
     unsigned done;
     uint8_t pristine[DATA_PAGES * PAGE];
 };
@@ -70,7 +71,8 @@ static void map_fixed(uintptr_t at, size_t n, int prot, int fd, off_t off)
 
 /* ---- the child ---- */
 
-/* XSAVE image of a signal frame, initial components written out (SDM 1 13.6: their bit in XSTATE_BV is clear). */
+/* XSAVE image of a signal frame, initial components written out (SDM 1 13.6: their bit in XSTATE_BV is
+ * clear). */
 static void copy_fpu(struct lab_fpu *out, const struct _libc_fpstate *fp)
 {
     uint64_t have;
@@ -111,12 +113,14 @@ void lab_signal_c(int sig, siginfo_t *info, ucontext_t *uc)
     if (sig == SIGTRAP && r->vector == X86_BP) {
         /* arrived at an INT3 of the code page: the instruction was a branch */
         state->rip--;
-        r->vector = state->rip > running_rip && state->rip < running_next + LAB_EXIT_BYTES * 2 ? LAB_ASTRAY : LAB_NO_FAULT;
+        r->vector = state->rip > running_rip && state->rip < running_next + LAB_EXIT_BYTES * 2 ? LAB_ASTRAY
+                                                                                               : LAB_NO_FAULT;
     } else if (r->vector == X86_DB && state->rip >= STUB_BASE && state->rip < STUB_BASE + PAGE) {
         /* the instruction set TF: the trap came after the jump behind it */
         state->rip = running_next;
         r->vector = LAB_NO_FAULT;
-    } else if (r->vector == X86_PF_VEC && (r->error & PF_I) && r->cr2 == state->rip + running_base && state->rip != running_rip) {
+    } else if (r->vector == X86_PF_VEC && (r->error & PF_I) && r->cr2 == state->rip + running_base &&
+               state->rip != running_rip) {
         /* a branch to where nothing can be fetched: the branch itself is complete */
         r->vector = LAB_NO_FAULT;
         state->rflags &= ~(uint64_t)X86_RF;
@@ -131,7 +135,12 @@ void lab_signal_c(int sig, siginfo_t *info, ucontext_t *uc)
 
 static void set_ldt(unsigned sel, uint32_t base, uint32_t limit, bool code, bool wide)
 {
-    struct user_desc d = {.entry_number = sel >> 3, .base_addr = base, .limit = limit, .seg_32bit = wide, .contents = code ? 2 : 0, .useable = 1};
+    struct user_desc d = {.entry_number = sel >> 3,
+                          .base_addr = base,
+                          .limit = limit,
+                          .seg_32bit = wide,
+                          .contents = code ? 2 : 0,
+                          .useable = 1};
     if (syscall(SYS_modify_ldt, 1, &d, sizeof(d)))
         die("modify_ldt");
 }
@@ -144,7 +153,8 @@ static void child_setup(int fd)
     static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
     uint8_t *stub = (uint8_t *)STUB_BASE;
     /* 64-bit way out: jmp *[STUB_BASE + 64]; 32-bit: ljmp $0x33, $STUB_BASE */
-    static const uint8_t out64[] = {0xff, 0x24, 0x25, 0x40, 0x00, 0x01, 0x10}, out32[] = {0xea, 0x00, 0x00, 0x01, 0x10, SEL_CODE64, 0x00};
+    static const uint8_t out64[] = {0xff, 0x24, 0x25, 0x40, 0x00, 0x01, 0x10},
+                         out32[] = {0xea, 0x00, 0x00, 0x01, 0x10, SEL_CODE64, 0x00};
     uintptr_t leave = (uintptr_t)lab_leave;
 
     map_fixed(CODE_BASE, CODE_PAGES * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, -1, 0);
@@ -152,7 +162,8 @@ static void child_setup(int fd)
     map_fixed(STATE_BASE, PAGE, PROT_READ | PROT_WRITE, -1, 0);
     for (unsigned p = 0; p < DATA_PAGES; p++)
         if (data_page_present(p))
-            map_fixed(DATA_BASE + p * PAGE, PAGE, p == DATA_RO ? PROT_READ : PROT_READ | PROT_WRITE, fd, (off_t)p * PAGE);
+            map_fixed(DATA_BASE + p * PAGE, PAGE, p == DATA_RO ? PROT_READ : PROT_READ | PROT_WRITE, fd,
+                      (off_t)p * PAGE);
     memset((void *)CODE_BASE, 0xcc, CODE_PAGES * PAGE);
     memset(int3s, 0xcc, sizeof(int3s));
     memcpy(stub, out64, sizeof(out64));

@@ -1,9 +1,11 @@
 /*
  * lab: main. Deals cases out over the forms, runs both sides batch by batch, compares, reports.
  *
- *   lab --cases N --seed S [--form TEXT] [--mode 16|32|64] [--table FILE] [--json FILE] [--verbose N] [--list]
+ *   lab --cases N --seed S [--form TEXT] [--mode 16|32|64] [--table FILE] [--json FILE] [--verbose N]
+ * [--list]
  *
- * Exit status 0: every case agreed and every advertised form is implemented (and was run, when there were cases enough for all).
+ * Exit status 0: every case agreed and every advertised form is implemented (and was run, when there were
+ * cases enough for all).
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -36,9 +38,15 @@ struct lab {
 static bool parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"cases", required_argument, NULL, 'c'}, {"seed", required_argument, NULL, 's'}, {"form", required_argument, NULL, 'f'},
-        {"mode", required_argument, NULL, 'm'},  {"table", required_argument, NULL, 't'}, {"json", required_argument, NULL, 'j'},
-        {"verbose", required_argument, NULL, 'v'}, {"list", no_argument, NULL, 'l'}, {NULL, 0, NULL, 0},
+        {"cases", required_argument, NULL, 'c'},
+        {"seed", required_argument, NULL, 's'},
+        {"form", required_argument, NULL, 'f'},
+        {"mode", required_argument, NULL, 'm'},
+        {"table", required_argument, NULL, 't'},
+        {"json", required_argument, NULL, 'j'},
+        {"verbose", required_argument, NULL, 'v'},
+        {"list", no_argument, NULL, 'l'},
+        {NULL, 0, NULL, 0},
     };
     int ch;
 
@@ -70,7 +78,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->list = true;
             break;
         default:
-            fprintf(stderr, "usage: lab [--cases N] [--seed S] [--form TEXT] [--mode 16|32|64] [--table FILE] [--json FILE] [--verbose N] [--list]\n");
+            fprintf(stderr, "usage: lab [--cases N] [--seed S] [--form TEXT] [--mode 16|32|64] [--table "
+                            "FILE] [--json FILE] [--verbose N] [--list]\n");
             return false;
         }
     }
@@ -84,7 +93,8 @@ static void choose_forms(struct lab *l)
         abort();
     for (unsigned i = 0; i < l->forms.count; i++) {
         const struct form *f = &l->forms.list[i];
-        if (f->verdict != FORM_TEST || (l->opt.form && !strstr(f->text, l->opt.form)) || (l->opt.mode && l->opt.mode != 16 << f->mode))
+        if (f->verdict != FORM_TEST || (l->opt.form && !strstr(f->text, l->opt.form)) ||
+            (l->opt.mode && l->opt.mode != 16 << f->mode))
             continue;
         l->todo[l->todo_count++] = i;
     }
@@ -210,9 +220,11 @@ int main(int argc, char **argv)
     unsigned bad = forms_report(&l.forms, l.opt.table, l.opt.json);
     if (whole)
         show_missing(&l.forms);
-    printf("%llu cases over %u forms in %.1f s: %llu faulted on the host, %llu differ, %llu lost, %llu astray\n", (unsigned long long)l.done, l.todo_count,
-           (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9, (unsigned long long)l.faulted, (unsigned long long)l.failed,
-           (unsigned long long)l.lost, (unsigned long long)l.astray);
+    printf(
+        "%llu cases over %u forms in %.1f s: %llu faulted on the host, %llu differ, %llu lost, %llu astray\n",
+        (unsigned long long)l.done, l.todo_count,
+        (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9, (unsigned long long)l.faulted,
+        (unsigned long long)l.failed, (unsigned long long)l.lost, (unsigned long long)l.astray);
     free(l.todo);
     free(l.forms.list);
     return l.failed || (whole && bad) ? 1 : 0;

@@ -1,13 +1,14 @@
 /*
  * lab: one instruction on the host CPU and on the interpreter, from the same state, compared.
  *
- *   forms    what there is to test: every encoding that decodes, one form for each mnemonic, operand kinds and sizes, prefixes
- *   gen      a random case of a form: instruction bytes, registers, memory, where its memory operand lies
- *   host     runs cases on this CPU in a child process (host_asm.S is the trampoline)
- *   guest    runs cases on the interpreter through engine_step_state
- *   compare  what must be equal, and how a difference is shown
+ *   forms    what there is to test: every encoding that decodes, one form for each mnemonic, operand kinds
+ * and sizes, prefixes gen      a random case of a form: instruction bytes, registers, memory, where its
+ * memory operand lies host     runs cases on this CPU in a child process (host_asm.S is the trampoline) guest
+ * runs cases on the interpreter through engine_step_state compare  what must be equal, and how a difference
+ * is shown
  *
- * Both sides see the same linear addresses. Memory is made pristine before each case, so a case stands for itself.
+ * Both sides see the same linear addresses. Memory is made pristine before each case, so a case stands for
+ * itself.
  */
 #ifndef LAB_H
 #define LAB_H
@@ -20,17 +21,20 @@
 
 /* ---- linear addresses. The trampoline (host_asm.S) knows STATE ---- */
 
-#define CODE_BASE   0x10000000ul /* two pages: instructions under test, else INT3; the page after them is absent */
-#define CODE_PAGES  2u
-#define STUB_BASE   0x10010000ul /* host only: way out of an instruction under test */
-#define STATE_BASE  0x10020000ul /* host only: struct lab_state of the running case */
-#define DATA_BASE   0x20001000ul /* 4 pages read-write, 1 read-only, 1 absent, 1 read-write, 1 absent; the page before is absent */
-#define DATA_PAGES  8u
-#define DATA_RW     4u
-#define DATA_RO     4u /* index of the read-only page */
-#define DATA_HOLE   5u
-#define DATA_LONE   6u
-#define PAGE        4096u
+#define CODE_BASE                                                                                            \
+    0x10000000ul /* two pages: instructions under test, else INT3; the page after them is absent */
+#define CODE_PAGES 2u
+#define STUB_BASE  0x10010000ul /* host only: way out of an instruction under test */
+#define STATE_BASE 0x10020000ul /* host only: struct lab_state of the running case */
+#define DATA_BASE                                                                                            \
+    0x20001000ul /* 4 pages read-write, 1 read-only, 1 absent, 1 read-write, 1 absent; the page before is    \
+                    absent */
+#define DATA_PAGES 8u
+#define DATA_RW    4u
+#define DATA_RO    4u /* index of the read-only page */
+#define DATA_HOLE  5u
+#define DATA_LONE  6u
+#define PAGE       4096u
 
 static inline bool data_page_present(unsigned page)
 {
@@ -46,13 +50,14 @@ enum { LAB_EXIT_BYTES = 8 };
 #define SEL_CODE32 0x23u
 #define SEL_DATA   0x2bu
 
-/* Segments with a base and a limit, for 32-bit and 16-bit code: LDT entries on the host, hidden parts in the guest. */
-#define SEL_LDT_CODE16 0x07u /* base CODE_BASE, limit LDT_CODE_LIMIT */
-#define SEL_LDT_DATA   0x0fu /* base LDT_BASE, limit LDT_LIMIT */
+/* Segments with a base and a limit, for 32-bit and 16-bit code: LDT entries on the host, hidden parts in the
+ * guest. */
+#define SEL_LDT_CODE16  0x07u /* base CODE_BASE, limit LDT_CODE_LIMIT */
+#define SEL_LDT_DATA    0x0fu /* base LDT_BASE, limit LDT_LIMIT */
 #define SEL_LDT_STACK16 0x17u /* the same with a 16-bit stack pointer */
-#define LDT_CODE_LIMIT 0x2fffu
-#define LDT_BASE       (DATA_BASE - PAGE)
-#define LDT_LIMIT      0x77ffu /* ends within the lone page */
+#define LDT_CODE_LIMIT  0x2fffu
+#define LDT_BASE        (DATA_BASE - PAGE)
+#define LDT_LIMIT       0x77ffu /* ends within the lone page */
 
 /* x87, SSE and AVX in XSAVE's standard format (SDM 1 13.4): AVX at 576. */
 struct lab_fpu {
@@ -67,12 +72,21 @@ struct lab_state {
     struct lab_fpu fpu;
     uint32_t data_sel, stack_sel; /* DS and ES; SS */
 };
-_Static_assert(offsetof(struct lab_state, rip) == 128 && offsetof(struct lab_state, fpu) == 192, "host_asm.S relies on it");
+_Static_assert(offsetof(struct lab_state, rip) == 128 && offsetof(struct lab_state, fpu) == 192,
+               "host_asm.S relies on it");
 
 /* Where a memory operand was put. */
 enum placement {
-    PLACE_RW, PLACE_RW_STRADDLE, PLACE_STRADDLE_RO, PLACE_RO, PLACE_STRADDLE_HOLE, PLACE_HOLE, PLACE_STRADDLE_INTO_RW, PLACE_STRADDLE_RO_HOLE,
-    PLACE_NONCANONICAL, PLACEMENTS,
+    PLACE_RW,
+    PLACE_RW_STRADDLE,
+    PLACE_STRADDLE_RO,
+    PLACE_RO,
+    PLACE_STRADDLE_HOLE,
+    PLACE_HOLE,
+    PLACE_STRADDLE_INTO_RW,
+    PLACE_STRADDLE_RO_HOLE,
+    PLACE_NONCANONICAL,
+    PLACEMENTS,
 };
 extern const char *const placement_name[PLACEMENTS];
 
@@ -98,17 +112,21 @@ struct lab_line {
     uint8_t bytes[LAB_LINE];
 };
 
-enum { LAB_NO_FAULT = 0xff, LAB_LOST = 0xfe /* the child died in this case */,
-       LAB_ASTRAY = 0xfd /* a branch came to bytes that are no INT3 and something else ran: says nothing */ };
+enum {
+    LAB_NO_FAULT = 0xff,
+    LAB_LOST = 0xfe /* the child died in this case */,
+    LAB_ASTRAY = 0xfd /* a branch came to bytes that are no INT3 and something else ran: says nothing */
+};
 
 struct lab_result {
     struct lab_state out; /* at the fault, or after the instruction */
     uint8_t vector;       /* LAB_NO_FAULT: none */
     uint32_t error;
     uint64_t cr2;
-    uint32_t lines;       /* 64-byte lines of data memory that changed; the first LAB_LINES are in line[] */
-    uint64_t hash;        /* over all of them */
-    uint64_t before;      /* interpreter only: what hash would be had it stored nothing (a case's own patch counts as a change) */
+    uint32_t lines;  /* 64-byte lines of data memory that changed; the first LAB_LINES are in line[] */
+    uint64_t hash;   /* over all of them */
+    uint64_t before; /* interpreter only: what hash would be had it stored nothing (a case's own patch counts
+                        as a change) */
     struct lab_line line[LAB_LINES];
 };
 
@@ -127,7 +145,7 @@ struct encoding {
     uint8_t w, l, pp, vvvv;      /* REX.W or VEX.W; the others of VEX, vvvv as encoded (inverted) */
     uint8_t map;                 /* 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A */
     uint8_t opcode;
-    uint8_t mod3, reg, rm;       /* the ModRM byte that decoded: register form or memory */
+    uint8_t mod3, reg, rm; /* the ModRM byte that decoded: register form or memory */
     uint8_t vsib;
 };
 
@@ -140,7 +158,7 @@ struct form {
     uint8_t implemented; /* exec is not exec_ud */
     enum verdict verdict;
     const char *why;
-    char text[112];      /* "add r32, m32 [03]" */
+    char text[112]; /* "add r32, m32 [03]" */
     uint64_t key;
     uint64_t ran, faulted, failed;
     uint64_t by_place[PLACEMENTS];
@@ -153,11 +171,14 @@ struct forms {
 
 /* Adds the forms of a mode; `cpu` decides what is advertised. */
 void forms_build(struct forms *f, enum cpu_mode mode, const struct x86_features *cpu);
-/* Text table and JSON; returns the number of forms that are advertised, testable and were not run, or not implemented. */
+/* Text table and JSON; returns the number of forms that are advertised, testable and were not run, or not
+ * implemented. */
 unsigned forms_report(const struct forms *f, const char *text_path, const char *json_path);
 /* Feature bit that brings an ISA set, 0: always there; UINT32_MAX: none of ours. */
-bool forms_isa_feature(ZydisISASet isa, uint32_t *feature); /* false: none that we know; 0: part of every 64-bit CPU */
-bool forms_decode(enum cpu_mode mode, const uint8_t *bytes, unsigned len, ZydisDecodedInstruction *zi, ZydisDecodedOperand *ops);
+bool forms_isa_feature(ZydisISASet isa,
+                       uint32_t *feature); /* false: none that we know; 0: part of every 64-bit CPU */
+bool forms_decode(enum cpu_mode mode, const uint8_t *bytes, unsigned len, ZydisDecodedInstruction *zi,
+                  ZydisDecodedOperand *ops);
 /* The form's name and its hash: mnemonic, prefixes that matter, operand kinds and sizes, opcode. */
 uint64_t forms_key(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops, char *text, size_t cap);
 
@@ -166,11 +187,12 @@ struct operand_bits {
     uint8_t mod, reg, rm; /* reg, rm: 0..15 in 64-bit mode; rm 4 with mod < 3 brings sib */
     uint8_t sib, x;       /* x: bit 3 of the index */
     uint8_t vvvv;
-    uint8_t short_vex;    /* the two-byte VEX prefix where it can say the same */
-    uint8_t segment;      /* an override prefix, 0: none */
-    uint8_t tail[12];     /* displacement and immediate bytes */
+    uint8_t short_vex; /* the two-byte VEX prefix where it can say the same */
+    uint8_t segment;   /* an override prefix, 0: none */
+    uint8_t tail[12];  /* displacement and immediate bytes */
 };
-unsigned forms_emit(const struct encoding *e, enum cpu_mode mode, const struct operand_bits *b, uint8_t out[15]);
+unsigned forms_emit(const struct encoding *e, enum cpu_mode mode, const struct operand_bits *b,
+                    uint8_t out[15]);
 
 /* ---- random ---- */
 
@@ -219,9 +241,12 @@ void lab_exit_bytes(const struct lab_case *k, uint8_t out[LAB_EXIT_BYTES]);
 /* ---- comparison ---- */
 
 /* Whether the results agree; else the difference is printed when `f` is given. */
-bool compare_results(const struct form *form, const struct lab_case *k, const struct lab_result *host, const struct lab_result *guest, bool print);
-/* Documented differences in vector and x87 instructions are taken out of the host's result; true: the case may differ in anything. */
-bool tolerate_fp(const struct form *form, const struct lab_case *k, struct lab_result *host, const struct lab_result *guest);
+bool compare_results(const struct form *form, const struct lab_case *k, const struct lab_result *host,
+                     const struct lab_result *guest, bool print);
+/* Documented differences in vector and x87 instructions are taken out of the host's result; true: the case
+ * may differ in anything. */
+bool tolerate_fp(const struct form *form, const struct lab_case *k, struct lab_result *host,
+                 const struct lab_result *guest);
 void compare_print_case(const struct form *form, const struct lab_case *k);
 
 #endif

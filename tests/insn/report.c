@@ -7,7 +7,8 @@ static const char *const mode_name[] = {"16", "32", "64"};
 
 static bool complete(const struct form *f)
 {
-    return f->verdict == FORM_UNADVERTISED || (f->implemented && (f->verdict != FORM_TEST || (f->ran && !f->failed)));
+    return f->verdict == FORM_UNADVERTISED ||
+           (f->implemented && (f->verdict != FORM_TEST || (f->ran && !f->failed)));
 }
 
 static const char *status(const struct form *f)
@@ -36,15 +37,19 @@ static void write_text(const struct forms *f, FILE *o)
         other += x->verdict == FORM_OTHER_TEST && x->implemented;
         missing += !x->implemented;
     }
-    fprintf(o, "# Forms of instructions that our CPU model advertises: %u; compared with the host CPU %u, tested elsewhere %u, not implemented %u\n", total,
-            tested, other, missing);
-    fprintf(o, "# mode  isa set            form                                                            cases  faulted  status\n");
+    fprintf(o,
+            "# Forms of instructions that our CPU model advertises: %u; compared with the host CPU %u, "
+            "tested elsewhere %u, not implemented %u\n",
+            total, tested, other, missing);
+    fprintf(o, "# mode  isa set            form                                                            "
+               "cases  faulted  status\n");
     for (unsigned i = 0; i < f->count; i++) {
         const struct form *x = &f->list[i];
         if (x->verdict == FORM_UNADVERTISED)
             continue;
-        fprintf(o, "%-5s %-18s %-62s %8llu %8llu  %s%s%s\n", mode_name[x->mode], ZydisISASetGetString(x->isa), x->text, (unsigned long long)x->ran,
-                (unsigned long long)x->faulted, status(x), x->verdict == FORM_TEST && x->why[0] ? "; " : "", x->verdict == FORM_TEST ? x->why : "");
+        fprintf(o, "%-5s %-18s %-62s %8llu %8llu  %s%s%s\n", mode_name[x->mode], ZydisISASetGetString(x->isa),
+                x->text, (unsigned long long)x->ran, (unsigned long long)x->faulted, status(x),
+                x->verdict == FORM_TEST && x->why[0] ? "; " : "", x->verdict == FORM_TEST ? x->why : "");
     }
 }
 
@@ -57,9 +62,11 @@ static void write_json(const struct forms *f, FILE *o)
         const struct form *x = &f->list[i];
         if (x->verdict == FORM_UNADVERTISED)
             continue;
-        fprintf(o, "%s\n{\"mode\":%s,\"isa\":\"%s\",\"form\":\"%s\",\"status\":\"%s\",\"cases\":%llu,\"faulted\":%llu,\"failed\":%llu,\"placements\":{", first ? "" : ",",
-                mode_name[x->mode], ZydisISASetGetString(x->isa), x->text, status(x), (unsigned long long)x->ran, (unsigned long long)x->faulted,
-                (unsigned long long)x->failed);
+        fprintf(o,
+                "%s\n{\"mode\":%s,\"isa\":\"%s\",\"form\":\"%s\",\"status\":\"%s\",\"cases\":%llu,"
+                "\"faulted\":%llu,\"failed\":%llu,\"placements\":{",
+                first ? "" : ",", mode_name[x->mode], ZydisISASetGetString(x->isa), x->text, status(x),
+                (unsigned long long)x->ran, (unsigned long long)x->faulted, (unsigned long long)x->failed);
         for (unsigned p = 0; p < PLACEMENTS; p++)
             fprintf(o, "%s\"%s\":%llu", p ? "," : "", placement_name[p], (unsigned long long)x->by_place[p]);
         fprintf(o, "}}");

@@ -1,6 +1,7 @@
 /*
- * tolerate: where processors differ among each other in vector and x87 instructions, or the interpreter from all (exec_native.c says how). The host's
- * result is brought to what the interpreter's may be; the comparison that follows sees everything else.
+ * tolerate: where processors differ among each other in vector and x87 instructions, or the interpreter from
+ * all (exec_native.c says how). The host's result is brought to what the interpreter's may be; the comparison
+ * that follows sees everything else.
  */
 #include <string.h>
 #include "lab.h"
@@ -69,7 +70,8 @@ static void tolerate_simd_flags(ZydisMnemonic m, struct lab_result *h, const str
     memcpy(h->out.fpu.image + FX_MXCSR, &host, 4);
 }
 
-bool tolerate_fp(const struct form *form, const struct lab_case *k, struct lab_result *h, const struct lab_result *g)
+bool tolerate_fp(const struct form *form, const struct lab_case *k, struct lab_result *h,
+                 const struct lab_result *g)
 {
     if (form->isa == ZYDIS_ISA_SET_AVX2GATHER)
         tolerate_gather(h, g);

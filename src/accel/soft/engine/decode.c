@@ -1,9 +1,10 @@
 /*
  * decode: instruction bytes to struct insn, on Zydis.
  *
- * Zydis knows the encodings; what it leaves open is settled here: which of its instructions exist on our CPUs at all (those that no family
- * claims raise #UD), hint space that older decoders call by newer names (MPX, CET and CLDEMOTE encodings are NOPs where the feature is absent,
- * SDM 2B NOP), REP prefixes on string instructions, and what ends a block.
+ * Zydis knows the encodings; what it leaves open is settled here: which of its instructions exist on our CPUs
+ * at all (those that no family claims raise #UD), hint space that older decoders call by newer names (MPX,
+ * CET and CLDEMOTE encodings are NOPs where the feature is absent, SDM 2B NOP), REP prefixes on string
+ * instructions, and what ends a block.
  */
 #include <string.h>
 #include <Zydis/Zydis.h>
@@ -73,14 +74,15 @@ static uint8_t segment_number(ZydisRegister r)
     return in_range(r, ZYDIS_REGISTER_ES, ZYDIS_REGISTER_GS) ? (uint8_t)(r - ZYDIS_REGISTER_ES) : X86_DS;
 }
 
-/* SIB base 101 with mod 00 is a displacement alone, with or without REX.B (SDM 2A table 2-3, note 1). Zydis 4.0.0 makes it R13D when REX.B comes with
- * a 32-bit address size. */
+/* SIB base 101 with mod 00 is a displacement alone, with or without REX.B (SDM 2A table 2-3, note 1).
+ * Zydis 4.0.0 makes it R13D when REX.B comes with a 32-bit address size. */
 static bool sib_without_base(const ZydisDecodedInstruction *zi)
 {
     return (zi->attributes & ZYDIS_ATTRIB_HAS_SIB) && zi->raw.modrm.mod == 0 && zi->raw.sib.base == 5;
 }
 
-static void set_memory(struct insn *out, unsigned slot, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
+static void set_memory(struct insn *out, unsigned slot, const ZydisDecodedInstruction *zi,
+                       const ZydisDecodedOperand *op)
 {
     out->kind[slot] = OPD_MEM;
     out->seg = segment_number(op->mem.segment);
@@ -90,7 +92,8 @@ static void set_memory(struct insn *out, unsigned slot, const ZydisDecodedInstru
         out->base = INSN_NO_REG;
         out->disp = zi->raw.disp.value;
     }
-    out->memsize = op->mem.type == ZYDIS_MEMOP_TYPE_AGEN ? 0 : (uint8_t)(op->size / 8 > 255 ? 255 : op->size / 8);
+    out->memsize =
+        op->mem.type == ZYDIS_MEMOP_TYPE_AGEN ? 0 : (uint8_t)(op->size / 8 > 255 ? 255 : op->size / 8);
     if (op->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
         /* the index is a vector: its number lies in the operand's own slot */
         out->reg[slot] = address_register(op->mem.index);
@@ -146,8 +149,10 @@ static void set_operands(struct insn *out, const ZydisDecodedInstruction *zi, co
         out->opsize = (uint8_t)vector;
 }
 
-/* Instructions whose memory operand is implied (strings, XLAT, MASKMOV): the segment is that of the operand which an override can move. */
-static void set_implied_segment(struct insn *out, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops)
+/* Instructions whose memory operand is implied (strings, XLAT, MASKMOV): the segment is that of the operand
+ * which an override can move. */
+static void set_implied_segment(struct insn *out, const ZydisDecodedInstruction *zi,
+                                const ZydisDecodedOperand *ops)
 {
     bool found = false;
 
@@ -165,7 +170,8 @@ static void set_implied_segment(struct insn *out, const ZydisDecodedInstruction 
     }
 }
 
-/* LOCK, and the last of F2/F3 on a string instruction: the processor takes either as REP where only REP is defined. */
+/* LOCK, and the last of F2/F3 on a string instruction: the processor takes either as REP where only REP is
+ * defined. */
 static void set_prefixes(struct insn *out, const ZydisDecodedInstruction *zi)
 {
     if (zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
@@ -181,8 +187,8 @@ static void set_prefixes(struct insn *out, const ZydisDecodedInstruction *zi)
     }
 }
 
-/* What may branch, fault for control, or change how following bytes are fetched. Whatever changes mode or mapping in rarer ways sets
- * cpu->leave_block when it does. */
+/* What may branch, fault for control, or change how following bytes are fetched. Whatever changes mode or
+ * mapping in rarer ways sets cpu->leave_block when it does. */
 static bool ends_block(const ZydisDecodedInstruction *zi)
 {
     switch (zi->meta.category) {
@@ -282,7 +288,8 @@ int insn_decode(const uint8_t *bytes, unsigned avail, enum cpu_mode mode, struct
     if (ends_block(&zi))
         out->flags |= INSN_END;
 
-    if (!exec_int_setup(out, &zi, ops, mode) && !exec_system_setup(out, &zi, ops, mode) && !exec_fp_setup(out, &zi, ops, mode))
+    if (!exec_int_setup(out, &zi, ops, mode) && !exec_system_setup(out, &zi, ops, mode) &&
+        !exec_fp_setup(out, &zi, ops, mode))
         out->exec = NULL;
     if (!out->exec) {
         out->exec = exec_ud;

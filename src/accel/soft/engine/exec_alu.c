@@ -1,94 +1,95 @@
 /*
  * exec_alu: ADD, OR, ADC, SBB, AND, SUB, XOR, CMP, TEST, and INC, DEC, NEG, NOT.
  *
- * The two-operand ones are the interpreter's hottest code: one function for each operation, operand form and size, made by macros. Forms are named
- * destination first: r register, m memory, i immediate.
+ * The two-operand ones are the interpreter's hottest code: one function for each operation, operand form and
+ * size, made by macros. Forms are named destination first: r register, m memory, i immediate.
  */
 #include "accel/soft/engine/exec_int.h"
 
 /* One host instruction on values: alu_add_4(c, a, b) returns a + b and sets the guest's flags. */
-#define DEFINE_ALU(name, mnemonic, carry_in, size, T, suffix)                                                       \
-    static inline T alu_##name##_##size(struct cpu *c, T a, T b)                                                    \
-    {                                                                                                               \
-        uint32_t ax;                                                                                                \
-        __asm__(carry_in mnemonic suffix " %[b], %[a]" FLAGS_OUT                                                    \
-                : [a] "+&r"(a), "=&a"(ax)                                                                           \
-                : [b] "r"(b), [f] "r"(c->rflags)                                                                    \
-                : "cc");                                                                                            \
-        flags_unpack(c, ax);                                                                                        \
-        return a;                                                                                                   \
+#define DEFINE_ALU(name, mnemonic, carry_in, size, T, suffix)                                                \
+    static inline T alu_##name##_##size(struct cpu *c, T a, T b)                                             \
+    {                                                                                                        \
+        uint32_t ax;                                                                                         \
+        __asm__(carry_in mnemonic suffix " %[b], %[a]" FLAGS_OUT                                             \
+                : [a] "+&r"(a), "=&a"(ax)                                                                    \
+                : [b] "r"(b), [f] "r"(c->rflags)                                                             \
+                : "cc");                                                                                     \
+        flags_unpack(c, ax);                                                                                 \
+        return a;                                                                                            \
     }
 
 /* The five forms of an operation that writes its destination. */
-#define DEFINE_FORMS_WRITE(name, size, T)                                                                           \
-    static void name##_rr_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        reg_set(c, in, 0, size, alu_##name##_##size(c, (T)reg_get(c, in, 0, size), (T)reg_get(c, in, 1, size)));    \
-    }                                                                                                               \
-    static void name##_ri_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        reg_set(c, in, 0, size, alu_##name##_##size(c, (T)reg_get(c, in, 0, size), (T)in->imm));                    \
-    }                                                                                                               \
-    static void name##_rm_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        T b = (T)mem_get(c, in, size);                                                                              \
-        reg_set(c, in, 0, size, alu_##name##_##size(c, (T)reg_get(c, in, 0, size), b));                             \
-    }                                                                                                               \
-    static void name##_mr_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        struct cpu_ref r;                                                                                           \
-        cpu_ref(c, in->seg, insn_ea(c, in), size, false, &r);                                                       \
-        T a = (T)cpu_ref_load(&r);                                                                                  \
-        cpu_ref_store(&r, alu_##name##_##size(c, a, (T)reg_get(c, in, 1, size)));                                   \
-        cpu_ref_end(&r);                                                                                            \
-    }                                                                                                               \
-    static void name##_mi_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        struct cpu_ref r;                                                                                           \
-        cpu_ref(c, in->seg, insn_ea(c, in), size, false, &r);                                                       \
-        T a = (T)cpu_ref_load(&r);                                                                                  \
-        cpu_ref_store(&r, alu_##name##_##size(c, a, (T)in->imm));                                                   \
-        cpu_ref_end(&r);                                                                                            \
+#define DEFINE_FORMS_WRITE(name, size, T)                                                                    \
+    static void name##_rr_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        reg_set(c, in, 0, size,                                                                              \
+                alu_##name##_##size(c, (T)reg_get(c, in, 0, size), (T)reg_get(c, in, 1, size)));             \
+    }                                                                                                        \
+    static void name##_ri_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        reg_set(c, in, 0, size, alu_##name##_##size(c, (T)reg_get(c, in, 0, size), (T)in->imm));             \
+    }                                                                                                        \
+    static void name##_rm_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        T b = (T)mem_get(c, in, size);                                                                       \
+        reg_set(c, in, 0, size, alu_##name##_##size(c, (T)reg_get(c, in, 0, size), b));                      \
+    }                                                                                                        \
+    static void name##_mr_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        struct cpu_ref r;                                                                                    \
+        cpu_ref(c, in->seg, insn_ea(c, in), size, false, &r);                                                \
+        T a = (T)cpu_ref_load(&r);                                                                           \
+        cpu_ref_store(&r, alu_##name##_##size(c, a, (T)reg_get(c, in, 1, size)));                            \
+        cpu_ref_end(&r);                                                                                     \
+    }                                                                                                        \
+    static void name##_mi_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        struct cpu_ref r;                                                                                    \
+        cpu_ref(c, in->seg, insn_ea(c, in), size, false, &r);                                                \
+        T a = (T)cpu_ref_load(&r);                                                                           \
+        cpu_ref_store(&r, alu_##name##_##size(c, a, (T)in->imm));                                            \
+        cpu_ref_end(&r);                                                                                     \
     }
 
 /* The five forms of one that only sets flags. */
-#define DEFINE_FORMS_READ(name, size, T)                                                                            \
-    static void name##_rr_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        alu_##name##_##size(c, (T)reg_get(c, in, 0, size), (T)reg_get(c, in, 1, size));                             \
-    }                                                                                                               \
-    static void name##_ri_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        alu_##name##_##size(c, (T)reg_get(c, in, 0, size), (T)in->imm);                                             \
-    }                                                                                                               \
-    static void name##_rm_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        T b = (T)mem_get(c, in, size);                                                                              \
-        alu_##name##_##size(c, (T)reg_get(c, in, 0, size), b);                                                      \
-    }                                                                                                               \
-    static void name##_mr_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        T a = (T)mem_get(c, in, size);                                                                              \
-        alu_##name##_##size(c, a, (T)reg_get(c, in, 1, size));                                                      \
-    }                                                                                                               \
-    static void name##_mi_##size(struct cpu *c, const struct insn *in)                                              \
-    {                                                                                                               \
-        T a = (T)mem_get(c, in, size);                                                                              \
-        alu_##name##_##size(c, a, (T)in->imm);                                                                      \
+#define DEFINE_FORMS_READ(name, size, T)                                                                     \
+    static void name##_rr_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        alu_##name##_##size(c, (T)reg_get(c, in, 0, size), (T)reg_get(c, in, 1, size));                      \
+    }                                                                                                        \
+    static void name##_ri_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        alu_##name##_##size(c, (T)reg_get(c, in, 0, size), (T)in->imm);                                      \
+    }                                                                                                        \
+    static void name##_rm_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        T b = (T)mem_get(c, in, size);                                                                       \
+        alu_##name##_##size(c, (T)reg_get(c, in, 0, size), b);                                               \
+    }                                                                                                        \
+    static void name##_mr_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        T a = (T)mem_get(c, in, size);                                                                       \
+        alu_##name##_##size(c, a, (T)reg_get(c, in, 1, size));                                               \
+    }                                                                                                        \
+    static void name##_mi_##size(struct cpu *c, const struct insn *in)                                       \
+    {                                                                                                        \
+        T a = (T)mem_get(c, in, size);                                                                       \
+        alu_##name##_##size(c, a, (T)in->imm);                                                               \
     }
 
-#define DEFINE_SIZE(name, mnemonic, carry_in, forms, size, T, suffix)                                               \
-    DEFINE_ALU(name, mnemonic, carry_in, size, T, suffix)                                                           \
-    static uint64_t any_##name##_##size(struct cpu *c, uint64_t a, uint64_t b)                                      \
-    {                                                                                                               \
-        return alu_##name##_##size(c, (T)a, (T)b);                                                                  \
-    }                                                                                                               \
+#define DEFINE_SIZE(name, mnemonic, carry_in, forms, size, T, suffix)                                        \
+    DEFINE_ALU(name, mnemonic, carry_in, size, T, suffix)                                                    \
+    static uint64_t any_##name##_##size(struct cpu *c, uint64_t a, uint64_t b)                               \
+    {                                                                                                        \
+        return alu_##name##_##size(c, (T)a, (T)b);                                                           \
+    }                                                                                                        \
     forms(name, size, T)
 
-#define DEFINE_OP(name, mnemonic, carry_in, forms)                                                                  \
-    DEFINE_SIZE(name, mnemonic, carry_in, forms, 1, uint8_t, "b")                                                   \
-    DEFINE_SIZE(name, mnemonic, carry_in, forms, 2, uint16_t, "w")                                                  \
-    DEFINE_SIZE(name, mnemonic, carry_in, forms, 4, uint32_t, "l")                                                  \
+#define DEFINE_OP(name, mnemonic, carry_in, forms)                                                           \
+    DEFINE_SIZE(name, mnemonic, carry_in, forms, 1, uint8_t, "b")                                            \
+    DEFINE_SIZE(name, mnemonic, carry_in, forms, 2, uint16_t, "w")                                           \
+    DEFINE_SIZE(name, mnemonic, carry_in, forms, 4, uint32_t, "l")                                           \
     DEFINE_SIZE(name, mnemonic, carry_in, forms, 8, uint64_t, "q")
 
 #define CARRY_IN "btl $0, %k[f]\n\t"
@@ -108,27 +109,29 @@ enum { FORM_RR, FORM_RI, FORM_RM, FORM_MR, FORM_MI, FORMS };
 
 typedef uint64_t alu_fn(struct cpu *c, uint64_t a, uint64_t b);
 
-#define ROW_FORM(name, form)                                                                                        \
-    {                                                                                                               \
-        name##_##form##_1, name##_##form##_2, name##_##form##_4, name##_##form##_8                                  \
+#define ROW_FORM(name, form)                                                                                 \
+    {                                                                                                        \
+        name##_##form##_1, name##_##form##_2, name##_##form##_4, name##_##form##_8                           \
     }
-#define ROW(name)                                                                                                   \
-    {                                                                                                               \
-        ROW_FORM(name, rr), ROW_FORM(name, ri), ROW_FORM(name, rm), ROW_FORM(name, mr), ROW_FORM(name, mi)          \
+#define ROW(name)                                                                                            \
+    {                                                                                                        \
+        ROW_FORM(name, rr), ROW_FORM(name, ri), ROW_FORM(name, rm), ROW_FORM(name, mr), ROW_FORM(name, mi)   \
     }
-#define ROW_ANY(name)                                                                                               \
-    {                                                                                                               \
-        any_##name##_1, any_##name##_2, any_##name##_4, any_##name##_8                                              \
+#define ROW_ANY(name)                                                                                        \
+    {                                                                                                        \
+        any_##name##_1, any_##name##_2, any_##name##_4, any_##name##_8                                       \
     }
 
 static exec_fn *const alu_exec[ALU_OPS][FORMS][4] = {
-    [ALU_ADD] = ROW(add), [ALU_OR] = ROW(or),   [ALU_ADC] = ROW(adc), [ALU_SBB] = ROW(sbb),   [ALU_AND] = ROW(and),
-    [ALU_SUB] = ROW(sub), [ALU_XOR] = ROW(xor), [ALU_CMP] = ROW(cmp), [ALU_TEST] = ROW(test),
+    [ALU_ADD] = ROW(add), [ALU_OR] = ROW(or),   [ALU_ADC] = ROW(adc),
+    [ALU_SBB] = ROW(sbb), [ALU_AND] = ROW(and), [ALU_SUB] = ROW(sub),
+    [ALU_XOR] = ROW(xor), [ALU_CMP] = ROW(cmp), [ALU_TEST] = ROW(test),
 };
 
 static alu_fn *const alu_any[ALU_OPS][4] = {
-    [ALU_ADD] = ROW_ANY(add), [ALU_OR] = ROW_ANY(or),   [ALU_ADC] = ROW_ANY(adc), [ALU_SBB] = ROW_ANY(sbb),   [ALU_AND] = ROW_ANY(and),
-    [ALU_SUB] = ROW_ANY(sub), [ALU_XOR] = ROW_ANY(xor), [ALU_CMP] = ROW_ANY(cmp), [ALU_TEST] = ROW_ANY(test),
+    [ALU_ADD] = ROW_ANY(add), [ALU_OR] = ROW_ANY(or),   [ALU_ADC] = ROW_ANY(adc),
+    [ALU_SBB] = ROW_ANY(sbb), [ALU_AND] = ROW_ANY(and), [ALU_SUB] = ROW_ANY(sub),
+    [ALU_XOR] = ROW_ANY(xor), [ALU_CMP] = ROW_ANY(cmp), [ALU_TEST] = ROW_ANY(test),
 };
 
 static uint64_t change_alu(struct cpu *c, const struct insn *in, uint64_t old, void *arg)
@@ -151,30 +154,30 @@ static void exec_zero(struct cpu *c, const struct insn *in)
 
 /* ---- one operand ---- */
 
-#define DEFINE_UNARY(name, mnemonic, size, T, suffix)                                                               \
-    static uint64_t unary_##name##_##size(struct cpu *c, const struct insn *in, uint64_t old, void *arg)            \
-    {                                                                                                               \
-        uint32_t ax = flags_pack(c->rflags);                                                                        \
-        T a = (T)old;                                                                                               \
-        (void)in;                                                                                                   \
-        (void)arg;                                                                                                  \
-        __asm__(FLAGS_IN mnemonic suffix " %[a]" FLAGS_OUT : [a] "+&r"(a), "+&a"(ax) : : "cc");                     \
-        flags_unpack(c, ax);                                                                                        \
-        return a;                                                                                                   \
-    }                                                                                                               \
-    static void name##_r_##size(struct cpu *c, const struct insn *in)                                               \
-    {                                                                                                               \
-        reg_set(c, in, 0, size, unary_##name##_##size(c, in, reg_get(c, in, 0, size), NULL));                       \
-    }                                                                                                               \
-    static void name##_m_##size(struct cpu *c, const struct insn *in)                                               \
-    {                                                                                                               \
-        change_operand(c, in, unary_##name##_##size, NULL);                                                         \
+#define DEFINE_UNARY(name, mnemonic, size, T, suffix)                                                        \
+    static uint64_t unary_##name##_##size(struct cpu *c, const struct insn *in, uint64_t old, void *arg)     \
+    {                                                                                                        \
+        uint32_t ax = flags_pack(c->rflags);                                                                 \
+        T a = (T)old;                                                                                        \
+        (void)in;                                                                                            \
+        (void)arg;                                                                                           \
+        __asm__(FLAGS_IN mnemonic suffix " %[a]" FLAGS_OUT : [a] "+&r"(a), "+&a"(ax) : : "cc");              \
+        flags_unpack(c, ax);                                                                                 \
+        return a;                                                                                            \
+    }                                                                                                        \
+    static void name##_r_##size(struct cpu *c, const struct insn *in)                                        \
+    {                                                                                                        \
+        reg_set(c, in, 0, size, unary_##name##_##size(c, in, reg_get(c, in, 0, size), NULL));                \
+    }                                                                                                        \
+    static void name##_m_##size(struct cpu *c, const struct insn *in)                                        \
+    {                                                                                                        \
+        change_operand(c, in, unary_##name##_##size, NULL);                                                  \
     }
 
-#define DEFINE_UNARIES(name, mnemonic)                                                                              \
-    DEFINE_UNARY(name, mnemonic, 1, uint8_t, "b")                                                                   \
-    DEFINE_UNARY(name, mnemonic, 2, uint16_t, "w")                                                                  \
-    DEFINE_UNARY(name, mnemonic, 4, uint32_t, "l")                                                                  \
+#define DEFINE_UNARIES(name, mnemonic)                                                                       \
+    DEFINE_UNARY(name, mnemonic, 1, uint8_t, "b")                                                            \
+    DEFINE_UNARY(name, mnemonic, 2, uint16_t, "w")                                                           \
+    DEFINE_UNARY(name, mnemonic, 4, uint32_t, "l")                                                           \
     DEFINE_UNARY(name, mnemonic, 8, uint64_t, "q")
 
 DEFINE_UNARIES(inc, "inc")
@@ -252,7 +255,8 @@ bool exec_alu_setup(struct insn *out, const ZydisDecodedInstruction *zi, const Z
     out->op = (uint16_t)op;
     if (out->flags & INSN_LOCK)
         out->exec = exec_lock_alu;
-    else if ((op == ALU_XOR || op == ALU_SUB) && out->opsize >= 4 && form_of(out) == FORM_RR && out->reg[0] == out->reg[1])
+    else if ((op == ALU_XOR || op == ALU_SUB) && out->opsize >= 4 && form_of(out) == FORM_RR &&
+             out->reg[0] == out->reg[1])
         out->exec = exec_zero;
     else
         out->exec = alu_exec[op][form_of(out)][size_index(out->opsize)];

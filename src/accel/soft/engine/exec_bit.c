@@ -35,7 +35,8 @@ static void exec_bit(struct cpu *c, const struct insn *in)
         change_operand(c, in, change_bit, &bit);
 }
 
-/* A register bit offset reaches any bit string address: the operand moves by whole operands, signed (SDM 2A BT). */
+/* A register bit offset reaches any bit string address: the operand moves by whole operands, signed (SDM 2A
+ * BT). */
 static void exec_bit_string(struct cpu *c, const struct insn *in)
 {
     unsigned shift = 64 - in->opsize * 8;
@@ -54,7 +55,8 @@ static void exec_bit_string(struct cpu *c, const struct insn *in)
 
 /* ---- bit scan ---- */
 
-/* With a source of zero the destination stays as it was, 32 bits of it zero-extended or not as processors differ: it is left alone. */
+/* With a source of zero the destination stays as it was, 32 bits of it zero-extended or not as processors
+ * differ: it is left alone. */
 static void exec_bsf(struct cpu *c, const struct insn *in)
 {
     uint64_t v = insn_get(c, in, 1);
@@ -89,7 +91,8 @@ static void exec_lzcnt(struct cpu *c, const struct insn *in)
         exec_bsr(c, in);
         return;
     }
-    uint64_t v = insn_get(c, in, 1), n = v ? (uint64_t)__builtin_clzll(v) - (64u - in->opsize * 8u) : in->opsize * 8u;
+    uint64_t v = insn_get(c, in, 1),
+             n = v ? (uint64_t)__builtin_clzll(v) - (64u - in->opsize * 8u) : in->opsize * 8u;
     flags_set(c, X86_CF | X86_ZF, (v ? 0 : X86_CF) | (n ? 0 : X86_ZF));
     insn_set_reg(c, in, 0, n);
 }

@@ -1,5 +1,6 @@
 /*
- * exec_bmi: BMI1 and BMI2 in VEX encoding: ANDN, BEXTR, BLSI, BLSMSK, BLSR, BZHI, MULX, PDEP, PEXT, RORX, SARX, SHLX, SHRX.
+ * exec_bmi: BMI1 and BMI2 in VEX encoding: ANDN, BEXTR, BLSI, BLSMSK, BLSR, BZHI, MULX, PDEP, PEXT, RORX,
+ * SARX, SHLX, SHRX.
  */
 #include "accel/soft/engine/exec_int.h"
 
@@ -132,10 +133,12 @@ bool exec_bmi_setup(struct insn *out, const ZydisDecodedOperand *ops)
         uint16_t op;
         exec_fn *exec;
     } table[] = {
-        {ZYDIS_MNEMONIC_ANDN, exec_andn},   {ZYDIS_MNEMONIC_BEXTR, exec_bextr}, {ZYDIS_MNEMONIC_BLSI, exec_blsi},
-        {ZYDIS_MNEMONIC_BLSMSK, exec_blsmsk}, {ZYDIS_MNEMONIC_BLSR, exec_blsr}, {ZYDIS_MNEMONIC_BZHI, exec_bzhi},
-        {ZYDIS_MNEMONIC_MULX, exec_mulx},   {ZYDIS_MNEMONIC_PDEP, exec_pdep},   {ZYDIS_MNEMONIC_PEXT, exec_pext},
-        {ZYDIS_MNEMONIC_RORX, exec_rorx},   {ZYDIS_MNEMONIC_SARX, exec_sarx},   {ZYDIS_MNEMONIC_SHLX, exec_shlx},
+        {ZYDIS_MNEMONIC_ANDN, exec_andn}, {ZYDIS_MNEMONIC_BEXTR, exec_bextr},
+        {ZYDIS_MNEMONIC_BLSI, exec_blsi}, {ZYDIS_MNEMONIC_BLSMSK, exec_blsmsk},
+        {ZYDIS_MNEMONIC_BLSR, exec_blsr}, {ZYDIS_MNEMONIC_BZHI, exec_bzhi},
+        {ZYDIS_MNEMONIC_MULX, exec_mulx}, {ZYDIS_MNEMONIC_PDEP, exec_pdep},
+        {ZYDIS_MNEMONIC_PEXT, exec_pext}, {ZYDIS_MNEMONIC_RORX, exec_rorx},
+        {ZYDIS_MNEMONIC_SARX, exec_sarx}, {ZYDIS_MNEMONIC_SHLX, exec_shlx},
         {ZYDIS_MNEMONIC_SHRX, exec_shrx},
     };
 

@@ -1,6 +1,6 @@
 /*
- * exec_decimal: AAA, AAS, AAM, AAD, DAA, DAS and SALC: 16- and 32-bit modes only. Formulas of SDM 2A; flags that it leaves undefined are computed from
- * the result, as 8-bit operations would.
+ * exec_decimal: AAA, AAS, AAM, AAD, DAA, DAS and SALC: 16- and 32-bit modes only. Formulas of SDM 2A; flags
+ * that it leaves undefined are computed from the result, as 8-bit operations would.
  */
 #include "accel/soft/engine/exec_int.h"
 

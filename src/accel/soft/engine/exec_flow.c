@@ -1,15 +1,16 @@
 /*
  * exec_flow: near control transfer: Jcc, JMP, CALL, RET, JrCXZ, LOOPcc.
  *
- * The target is checked before anything is pushed or counted: next_rip may be set early, a fault afterwards discards it.
+ * The target is checked before anything is pushed or counted: next_rip may be set early, a fault afterwards
+ * discards it.
  */
 #include "accel/soft/engine/exec_int.h"
 
-#define DEFINE_JCC(cc)                                                                                              \
-    static void jcc_##cc(struct cpu *c, const struct insn *in)                                                      \
-    {                                                                                                               \
-        if (flags_cond(c->rflags, cc))                                                                              \
-            branch_near(c, c->next_rip + in->imm, in->opsize);                                                      \
+#define DEFINE_JCC(cc)                                                                                       \
+    static void jcc_##cc(struct cpu *c, const struct insn *in)                                               \
+    {                                                                                                        \
+        if (flags_cond(c->rflags, cc))                                                                       \
+            branch_near(c, c->next_rip + in->imm, in->opsize);                                               \
     }
 
 DEFINE_JCC(0)
@@ -129,7 +130,8 @@ bool exec_flow_setup(struct insn *out, const ZydisDecodedInstruction *zi, enum c
         out->exec = jcc_exec[out->cond];
         break;
     }
-    /* an operand-size prefix is ignored on near branches in 64-bit mode (SDM 2A table 2-4 note, Intel's rule) */
+    /* an operand-size prefix is ignored on near branches in 64-bit mode (SDM 2A table 2-4 note, Intel's rule)
+     */
     if (mode == MODE_64)
         out->opsize = 8;
     return true;

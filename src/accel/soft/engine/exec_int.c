@@ -1,17 +1,18 @@
 /*
- * exec_int: which file of the integer family executes an instruction; and reading, changing and writing back one operand.
+ * exec_int: which file of the integer family executes an instruction; and reading, changing and writing back
+ * one operand.
  */
 #include "accel/soft/engine/exec_int.h"
 
-#define CAS(T, suffix)                                                                                              \
-    {                                                                                                               \
-        T e = (T)*expect;                                                                                           \
-        __asm__ volatile("lock cmpxchg" suffix " %[v], %[m]"                                                        \
-                         : "+a"(e), [m] "+m"(*(volatile T *)p), "=@ccz"(same)                                       \
-                         : [v] "q"((T)value)                                                                        \
-                         : "memory");                                                                               \
-        *expect = e;                                                                                                \
-        return same;                                                                                                \
+#define CAS(T, suffix)                                                                                       \
+    {                                                                                                        \
+        T e = (T)*expect;                                                                                    \
+        __asm__ volatile("lock cmpxchg" suffix " %[v], %[m]"                                                 \
+                         : "+a"(e), [m] "+m"(*(volatile T *)p), "=@ccz"(same)                                \
+                         : [v] "q"((T)value)                                                                 \
+                         : "memory");                                                                        \
+        *expect = e;                                                                                         \
+        return same;                                                                                         \
     }
 
 bool host_cas(void *p, unsigned size, uint64_t *expect, uint64_t value)
@@ -73,7 +74,7 @@ bool exec_int_setup(struct insn *out, const void *zydis_insn, const void *zydis_
         zi->encoding == ZYDIS_INSTRUCTION_ENCODING_XOP)
         return false;
     return exec_alu_setup(out, zi, ops) || exec_mov_setup(out, zi, ops) || exec_flow_setup(out, zi, mode) ||
-           exec_stack_setup(out, zi, ops) || exec_xchg_setup(out, zi) || exec_shift_setup(out) || exec_muldiv_setup(out, zi) ||
-           exec_bit_setup(out, ops) || exec_bmi_setup(out, ops) || exec_string_setup(out, zi) || exec_decimal_setup(out) ||
-           exec_misc_setup(out, zi);
+           exec_stack_setup(out, zi, ops) || exec_xchg_setup(out, zi) || exec_shift_setup(out) ||
+           exec_muldiv_setup(out, zi) || exec_bit_setup(out, ops) || exec_bmi_setup(out, ops) ||
+           exec_string_setup(out, zi) || exec_decimal_setup(out) || exec_misc_setup(out, zi);
 }

@@ -1,8 +1,9 @@
 /*
  * exec_int: what the files of the integer family share. Private to exec_*.c of that family.
  *
- * Status flags are computed by the host's own instructions: guest flags go in through SAHF and an ADD that sets OF, come out through LAHF and
- * SETO (both leave everything else alone and cost a nanosecond). So flags that the SDM calls undefined are those of a real processor.
+ * Status flags are computed by the host's own instructions: guest flags go in through SAHF and an ADD that
+ * sets OF, come out through LAHF and SETO (both leave everything else alone and cost a nanosecond). So flags
+ * that the SDM calls undefined are those of a real processor.
  */
 #ifndef ENGINE_EXEC_INT_H
 #define ENGINE_EXEC_INT_H
@@ -20,7 +21,8 @@ static inline uint32_t flags_pack(uint64_t rflags)
 
 static inline void flags_unpack(struct cpu *c, uint32_t ax)
 {
-    c->rflags = (c->rflags & ~(uint64_t)X86_ARITH_FLAGS) | ((ax >> 8) & (X86_ARITH_FLAGS & 0xff)) | (uint64_t)(ax & 0xff) << 11;
+    c->rflags = (c->rflags & ~(uint64_t)X86_ARITH_FLAGS) | ((ax >> 8) & (X86_ARITH_FLAGS & 0xff)) |
+                (uint64_t)(ax & 0xff) << 11;
 }
 
 #define FLAGS_IN  "addb $0x7f, %%al\n\tsahf\n\t"
@@ -35,7 +37,8 @@ static inline void flags_set(struct cpu *c, uint64_t mask, uint64_t value)
 static inline uint64_t flags_szp(uint64_t v, unsigned size)
 {
     v &= mask_size(size);
-    return ((v >> (size * 8 - 1)) ? X86_SF : 0) | (v ? 0 : X86_ZF) | (__builtin_parity((unsigned)(v & 0xff)) ? 0 : X86_PF);
+    return ((v >> (size * 8 - 1)) ? X86_SF : 0) | (v ? 0 : X86_ZF) |
+           (__builtin_parity((unsigned)(v & 0xff)) ? 0 : X86_PF);
 }
 
 /* Flags of a - b, as CMP sets them. */
@@ -116,7 +119,8 @@ static inline void mem_set(struct cpu *c, const struct insn *in, unsigned size, 
     cpu_store(c, in->seg, insn_ea(c, in), size, v);
 }
 
-/* Operand 0 read, changed, written back. Register or memory; with LOCK the change is one atomic exchange on host memory. */
+/* Operand 0 read, changed, written back. Register or memory; with LOCK the change is one atomic exchange on
+ * host memory. */
 typedef uint64_t change_fn(struct cpu *c, const struct insn *in, uint64_t old, void *arg);
 void change_operand(struct cpu *c, const struct insn *in, change_fn *fn, void *arg);
 

@@ -55,7 +55,8 @@ static void exec_std(struct cpu *c, const struct insn *in)
     c->rflags |= X86_DF;
 }
 
-/* ---- cache lines: the access is checked as a load of a byte; our caches are the host's, so nothing is left to do ---- */
+/* ---- cache lines: the access is checked as a load of a byte; our caches are the host's, so nothing is left
+ * to do ---- */
 
 static void check_line(struct cpu *c, const struct insn *in)
 {
@@ -105,13 +106,27 @@ bool exec_misc_setup(struct insn *out, const ZydisDecodedInstruction *zi)
         uint16_t op;
         exec_fn *exec;
     } table[] = {
-        {ZYDIS_MNEMONIC_LAHF, exec_lahf},       {ZYDIS_MNEMONIC_SAHF, exec_sahf},     {ZYDIS_MNEMONIC_CLC, exec_clc},
-        {ZYDIS_MNEMONIC_STC, exec_stc},         {ZYDIS_MNEMONIC_CMC, exec_cmc},       {ZYDIS_MNEMONIC_CLD, exec_cld},
-        {ZYDIS_MNEMONIC_STD, exec_std},         {ZYDIS_MNEMONIC_CLFLUSH, exec_clflush}, {ZYDIS_MNEMONIC_CLFLUSHOPT, exec_clflushopt},
-        {ZYDIS_MNEMONIC_CLWB, exec_clwb},       {ZYDIS_MNEMONIC_LFENCE, exec_fence},  {ZYDIS_MNEMONIC_SFENCE, exec_fence},
-        {ZYDIS_MNEMONIC_MFENCE, exec_fence},    {ZYDIS_MNEMONIC_PAUSE, exec_pause},   {ZYDIS_MNEMONIC_NOP, exec_nop},
-        {ZYDIS_MNEMONIC_PREFETCH, exec_nop},    {ZYDIS_MNEMONIC_PREFETCHW, exec_nop}, {ZYDIS_MNEMONIC_PREFETCHWT1, exec_nop},
-        {ZYDIS_MNEMONIC_PREFETCHNTA, exec_nop}, {ZYDIS_MNEMONIC_PREFETCHT0, exec_nop}, {ZYDIS_MNEMONIC_PREFETCHT1, exec_nop},
+        {ZYDIS_MNEMONIC_LAHF, exec_lahf},
+        {ZYDIS_MNEMONIC_SAHF, exec_sahf},
+        {ZYDIS_MNEMONIC_CLC, exec_clc},
+        {ZYDIS_MNEMONIC_STC, exec_stc},
+        {ZYDIS_MNEMONIC_CMC, exec_cmc},
+        {ZYDIS_MNEMONIC_CLD, exec_cld},
+        {ZYDIS_MNEMONIC_STD, exec_std},
+        {ZYDIS_MNEMONIC_CLFLUSH, exec_clflush},
+        {ZYDIS_MNEMONIC_CLFLUSHOPT, exec_clflushopt},
+        {ZYDIS_MNEMONIC_CLWB, exec_clwb},
+        {ZYDIS_MNEMONIC_LFENCE, exec_fence},
+        {ZYDIS_MNEMONIC_SFENCE, exec_fence},
+        {ZYDIS_MNEMONIC_MFENCE, exec_fence},
+        {ZYDIS_MNEMONIC_PAUSE, exec_pause},
+        {ZYDIS_MNEMONIC_NOP, exec_nop},
+        {ZYDIS_MNEMONIC_PREFETCH, exec_nop},
+        {ZYDIS_MNEMONIC_PREFETCHW, exec_nop},
+        {ZYDIS_MNEMONIC_PREFETCHWT1, exec_nop},
+        {ZYDIS_MNEMONIC_PREFETCHNTA, exec_nop},
+        {ZYDIS_MNEMONIC_PREFETCHT0, exec_nop},
+        {ZYDIS_MNEMONIC_PREFETCHT1, exec_nop},
         {ZYDIS_MNEMONIC_PREFETCHT2, exec_nop},
     };
 

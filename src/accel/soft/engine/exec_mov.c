@@ -1,30 +1,31 @@
 /*
- * exec_mov: MOV (not of segment, control and debug registers), MOVZX, MOVSX, MOVSXD, LEA, CMOVcc, SETcc, MOVBE, MOVNTI, BSWAP, XLAT.
+ * exec_mov: MOV (not of segment, control and debug registers), MOVZX, MOVSX, MOVSXD, LEA, CMOVcc, SETcc,
+ * MOVBE, MOVNTI, BSWAP, XLAT.
  */
 #include "accel/soft/engine/exec_int.h"
 
 /* ---- MOV, one function for each form and size: destination first ---- */
 
-#define DEFINE_MOV(size)                                                                                            \
-    static void mov_rr_##size(struct cpu *c, const struct insn *in)                                                 \
-    {                                                                                                               \
-        reg_set(c, in, 0, size, reg_get(c, in, 1, size));                                                           \
-    }                                                                                                               \
-    static void mov_ri_##size(struct cpu *c, const struct insn *in)                                                 \
-    {                                                                                                               \
-        reg_set(c, in, 0, size, in->imm);                                                                           \
-    }                                                                                                               \
-    static void mov_rm_##size(struct cpu *c, const struct insn *in)                                                 \
-    {                                                                                                               \
-        reg_set(c, in, 0, size, mem_get(c, in, size));                                                              \
-    }                                                                                                               \
-    static void mov_mr_##size(struct cpu *c, const struct insn *in)                                                 \
-    {                                                                                                               \
-        mem_set(c, in, size, reg_get(c, in, 1, size));                                                              \
-    }                                                                                                               \
-    static void mov_mi_##size(struct cpu *c, const struct insn *in)                                                 \
-    {                                                                                                               \
-        mem_set(c, in, size, in->imm & mask_size(size));                                                            \
+#define DEFINE_MOV(size)                                                                                     \
+    static void mov_rr_##size(struct cpu *c, const struct insn *in)                                          \
+    {                                                                                                        \
+        reg_set(c, in, 0, size, reg_get(c, in, 1, size));                                                    \
+    }                                                                                                        \
+    static void mov_ri_##size(struct cpu *c, const struct insn *in)                                          \
+    {                                                                                                        \
+        reg_set(c, in, 0, size, in->imm);                                                                    \
+    }                                                                                                        \
+    static void mov_rm_##size(struct cpu *c, const struct insn *in)                                          \
+    {                                                                                                        \
+        reg_set(c, in, 0, size, mem_get(c, in, size));                                                       \
+    }                                                                                                        \
+    static void mov_mr_##size(struct cpu *c, const struct insn *in)                                          \
+    {                                                                                                        \
+        mem_set(c, in, size, reg_get(c, in, 1, size));                                                       \
+    }                                                                                                        \
+    static void mov_mi_##size(struct cpu *c, const struct insn *in)                                          \
+    {                                                                                                        \
+        mem_set(c, in, size, in->imm &mask_size(size));                                                      \
     }
 
 DEFINE_MOV(1)
@@ -32,23 +33,23 @@ DEFINE_MOV(2)
 DEFINE_MOV(4)
 DEFINE_MOV(8)
 
-#define ROW_MOV(form)                                                                                               \
-    {                                                                                                               \
-        mov_##form##_1, mov_##form##_2, mov_##form##_4, mov_##form##_8                                              \
+#define ROW_MOV(form)                                                                                        \
+    {                                                                                                        \
+        mov_##form##_1, mov_##form##_2, mov_##form##_4, mov_##form##_8                                       \
     }
 
 static exec_fn *const mov_exec[5][4] = {ROW_MOV(rr), ROW_MOV(ri), ROW_MOV(rm), ROW_MOV(mr), ROW_MOV(mi)};
 
 /* ---- widening: source size and signedness, destination by opsize ---- */
 
-#define DEFINE_WIDEN(name, size, T)                                                                                 \
-    static void name##_r(struct cpu *c, const struct insn *in)                                                      \
-    {                                                                                                               \
-        reg_set(c, in, 0, in->opsize, (uint64_t)(int64_t)(T)reg_get(c, in, 1, size));                               \
-    }                                                                                                               \
-    static void name##_m(struct cpu *c, const struct insn *in)                                                      \
-    {                                                                                                               \
-        reg_set(c, in, 0, in->opsize, (uint64_t)(int64_t)(T)mem_get(c, in, size));                                  \
+#define DEFINE_WIDEN(name, size, T)                                                                          \
+    static void name##_r(struct cpu *c, const struct insn *in)                                               \
+    {                                                                                                        \
+        reg_set(c, in, 0, in->opsize, (uint64_t)(int64_t)(T)reg_get(c, in, 1, size));                        \
+    }                                                                                                        \
+    static void name##_m(struct cpu *c, const struct insn *in)                                               \
+    {                                                                                                        \
+        reg_set(c, in, 0, in->opsize, (uint64_t)(int64_t)(T)mem_get(c, in, size));                           \
     }
 
 DEFINE_WIDEN(movzx_1, 1, uint8_t)
@@ -90,7 +91,8 @@ static void exec_lea(struct cpu *c, const struct insn *in)
 
 /* ---- conditional ---- */
 
-/* The source is read, and may fault, whether or not the condition holds; a 32-bit destination is zero-extended either way. */
+/* The source is read, and may fault, whether or not the condition holds; a 32-bit destination is
+ * zero-extended either way. */
 static void exec_cmov(struct cpu *c, const struct insn *in)
 {
     need_feature(c, FEAT_CMOV);
@@ -114,7 +116,9 @@ static void exec_setcc(struct cpu *c, const struct insn *in)
 
 static uint64_t byte_swap(uint64_t v, unsigned size)
 {
-    return size == 8 ? __builtin_bswap64(v) : size == 4 ? __builtin_bswap32((uint32_t)v) : __builtin_bswap16((uint16_t)v);
+    return size == 8   ? __builtin_bswap64(v)
+           : size == 4 ? __builtin_bswap32((uint32_t)v)
+                       : __builtin_bswap16((uint16_t)v);
 }
 
 /* Of 16 bits the result is undefined (SDM); processors clear the register's low half. */

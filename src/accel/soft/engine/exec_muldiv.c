@@ -135,7 +135,9 @@ bool exec_muldiv_setup(struct insn *out, const ZydisDecodedInstruction *zi)
         out->exec = exec_mul;
         return true;
     case ZYDIS_MNEMONIC_IMUL:
-        out->exec = zi->operand_count_visible == 1 ? exec_imul1 : out->kind[2] == OPD_IMM ? exec_imul3 : exec_imul2;
+        out->exec = zi->operand_count_visible == 1 ? exec_imul1
+                    : out->kind[2] == OPD_IMM      ? exec_imul3
+                                                   : exec_imul2;
         return true;
     case ZYDIS_MNEMONIC_DIV:
         out->exec = exec_div;

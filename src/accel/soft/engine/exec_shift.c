@@ -1,22 +1,23 @@
 /*
- * exec_shift: SHL, SHR, SAR, ROL, ROR, RCL, RCR, SHLD, SHRD. Executed by the host with the guest's flags, which settles every count and every flag.
+ * exec_shift: SHL, SHR, SAR, ROL, ROR, RCL, RCR, SHLD, SHRD. Executed by the host with the guest's flags,
+ * which settles every count and every flag.
  */
 #include "accel/soft/engine/exec_int.h"
 
-#define DEFINE_SHIFT(name, size, T, suffix)                                                                         \
-    static uint64_t name##_##size(uint32_t *ax, uint64_t value, uint8_t count)                                      \
-    {                                                                                                               \
-        T a = (T)value;                                                                                             \
-        uint32_t f = *ax;                                                                                           \
-        __asm__(FLAGS_IN #name suffix " %%cl, %[a]" FLAGS_OUT : [a] "+&r"(a), "+&a"(f) : "c"(count) : "cc");        \
-        *ax = f;                                                                                                    \
-        return a;                                                                                                   \
+#define DEFINE_SHIFT(name, size, T, suffix)                                                                  \
+    static uint64_t name##_##size(uint32_t *ax, uint64_t value, uint8_t count)                               \
+    {                                                                                                        \
+        T a = (T)value;                                                                                      \
+        uint32_t f = *ax;                                                                                    \
+        __asm__(FLAGS_IN #name suffix " %%cl, %[a]" FLAGS_OUT : [a] "+&r"(a), "+&a"(f) : "c"(count) : "cc"); \
+        *ax = f;                                                                                             \
+        return a;                                                                                            \
     }
 
-#define DEFINE_SHIFTS(name)                                                                                         \
-    DEFINE_SHIFT(name, 1, uint8_t, "b")                                                                             \
-    DEFINE_SHIFT(name, 2, uint16_t, "w")                                                                            \
-    DEFINE_SHIFT(name, 4, uint32_t, "l")                                                                            \
+#define DEFINE_SHIFTS(name)                                                                                  \
+    DEFINE_SHIFT(name, 1, uint8_t, "b")                                                                      \
+    DEFINE_SHIFT(name, 2, uint16_t, "w")                                                                     \
+    DEFINE_SHIFT(name, 4, uint32_t, "l")                                                                     \
     DEFINE_SHIFT(name, 8, uint64_t, "q")
 
 DEFINE_SHIFTS(rol)
@@ -29,9 +30,9 @@ DEFINE_SHIFTS(sar)
 
 typedef uint64_t shift_fn(uint32_t *ax, uint64_t value, uint8_t count);
 
-#define ROW(name)                                                                                                   \
-    {                                                                                                               \
-        name##_1, name##_2, name##_4, name##_8                                                                      \
+#define ROW(name)                                                                                            \
+    {                                                                                                        \
+        name##_1, name##_2, name##_4, name##_8                                                               \
     }
 
 static shift_fn *const shifts[7][4] = {ROW(rol), ROW(ror), ROW(rcl), ROW(rcr), ROW(shl), ROW(shr), ROW(sar)};
@@ -55,22 +56,22 @@ static void exec_shift(struct cpu *c, const struct insn *in)
 
 /* ---- SHLD, SHRD ---- */
 
-#define DEFINE_DOUBLE(name, size, T, suffix)                                                                        \
-    static uint64_t name##_##size(uint32_t *ax, uint64_t value, uint64_t from, uint8_t count)                       \
-    {                                                                                                               \
-        T a = (T)value;                                                                                             \
-        uint32_t f = *ax;                                                                                           \
-        __asm__(FLAGS_IN #name suffix " %%cl, %[b], %[a]" FLAGS_OUT                                                 \
-                : [a] "+&r"(a), "+&a"(f)                                                                            \
-                : "c"(count), [b] "r"((T)from)                                                                      \
-                : "cc");                                                                                            \
-        *ax = f;                                                                                                    \
-        return a;                                                                                                   \
+#define DEFINE_DOUBLE(name, size, T, suffix)                                                                 \
+    static uint64_t name##_##size(uint32_t *ax, uint64_t value, uint64_t from, uint8_t count)                \
+    {                                                                                                        \
+        T a = (T)value;                                                                                      \
+        uint32_t f = *ax;                                                                                    \
+        __asm__(FLAGS_IN #name suffix " %%cl, %[b], %[a]" FLAGS_OUT                                          \
+                : [a] "+&r"(a), "+&a"(f)                                                                     \
+                : "c"(count), [b] "r"((T)from)                                                               \
+                : "cc");                                                                                     \
+        *ax = f;                                                                                             \
+        return a;                                                                                            \
     }
 
-#define DEFINE_DOUBLES(name)                                                                                        \
-    DEFINE_DOUBLE(name, 2, uint16_t, "w")                                                                           \
-    DEFINE_DOUBLE(name, 4, uint32_t, "l")                                                                           \
+#define DEFINE_DOUBLES(name)                                                                                 \
+    DEFINE_DOUBLE(name, 2, uint16_t, "w")                                                                    \
+    DEFINE_DOUBLE(name, 4, uint32_t, "l")                                                                    \
     DEFINE_DOUBLE(name, 8, uint64_t, "q")
 
 DEFINE_DOUBLES(shld)
@@ -96,8 +97,9 @@ static void exec_double(struct cpu *c, const struct insn *in)
 
 bool exec_shift_setup(struct insn *out)
 {
-    static const uint16_t order[7] = {ZYDIS_MNEMONIC_ROL, ZYDIS_MNEMONIC_ROR, ZYDIS_MNEMONIC_RCL, ZYDIS_MNEMONIC_RCR,
-                                      ZYDIS_MNEMONIC_SHL, ZYDIS_MNEMONIC_SHR, ZYDIS_MNEMONIC_SAR};
+    static const uint16_t order[7] = {ZYDIS_MNEMONIC_ROL, ZYDIS_MNEMONIC_ROR, ZYDIS_MNEMONIC_RCL,
+                                      ZYDIS_MNEMONIC_RCR, ZYDIS_MNEMONIC_SHL, ZYDIS_MNEMONIC_SHR,
+                                      ZYDIS_MNEMONIC_SAR};
 
     if (out->op == ZYDIS_MNEMONIC_SHLD || out->op == ZYDIS_MNEMONIC_SHRD) {
         out->op = out->op == ZYDIS_MNEMONIC_SHRD;

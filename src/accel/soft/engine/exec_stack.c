@@ -87,7 +87,8 @@ static void exec_popa(struct cpu *c, const struct insn *in)
 
 /* ---- ENTER, LEAVE ---- */
 
-/* Everything that ENTER may fault on, without changing anything: its pushes, its reads of the display, and a write at the final stack pointer. */
+/* Everything that ENTER may fault on, without changing anything: its pushes, its reads of the display, and a
+ * write at the final stack pointer. */
 static void enter_check(struct cpu *c, const struct insn *in, unsigned level, uint64_t size)
 {
     uint64_t mask = mask_size(cpu_stack_size(c)), sp = c->gpr[X86_RSP], bp = c->gpr[X86_RBP];
@@ -123,7 +124,8 @@ static void exec_enter(struct cpu *c, const struct insn *in)
 static void exec_leave(struct cpu *c, const struct insn *in)
 {
     unsigned width = cpu_stack_size(c);
-    uint64_t sp = width == 8 ? c->gpr[X86_RBP] : (c->gpr[X86_RSP] & ~mask_size(width)) | (c->gpr[X86_RBP] & mask_size(width));
+    uint64_t sp = width == 8 ? c->gpr[X86_RBP]
+                             : (c->gpr[X86_RSP] & ~mask_size(width)) | (c->gpr[X86_RBP] & mask_size(width));
     uint64_t v = cpu_pop_at(c, &sp, in->opsize);
 
     cpu_set_sp(c, sp);
@@ -135,7 +137,8 @@ static void exec_bound(struct cpu *c, const struct insn *in)
     unsigned shift = 64 - in->opsize * 8;
     uint64_t ea = insn_ea(c, in);
     int64_t low = (int64_t)(cpu_load(c, in->seg, ea, in->opsize) << shift);
-    int64_t high = (int64_t)(cpu_load(c, in->seg, (ea + in->opsize) & mask_size(in->adsize), in->opsize) << shift);
+    int64_t high =
+        (int64_t)(cpu_load(c, in->seg, (ea + in->opsize) & mask_size(in->adsize), in->opsize) << shift);
     int64_t index = (int64_t)(c->gpr[in->reg[0]] << shift);
 
     if (index < low || index > high)
@@ -144,7 +147,8 @@ static void exec_bound(struct cpu *c, const struct insn *in)
 
 bool exec_stack_setup(struct insn *out, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops)
 {
-    bool segment = ops[0].type == ZYDIS_OPERAND_TYPE_REGISTER && ops[0].reg.value >= ZYDIS_REGISTER_ES && ops[0].reg.value <= ZYDIS_REGISTER_GS;
+    bool segment = ops[0].type == ZYDIS_OPERAND_TYPE_REGISTER && ops[0].reg.value >= ZYDIS_REGISTER_ES &&
+                   ops[0].reg.value <= ZYDIS_REGISTER_GS;
 
     switch (zi->mnemonic) {
     case ZYDIS_MNEMONIC_PUSH:
@@ -156,7 +160,8 @@ bool exec_stack_setup(struct insn *out, const ZydisDecodedInstruction *zi, const
         if (out->kind[0] == OPD_MEM)
             out->exec = exec_pop_mem;
         else
-            out->exec = zi->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 && out->opsize == 8 ? exec_pop_reg_64 : exec_pop_reg;
+            out->exec = zi->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 && out->opsize == 8 ? exec_pop_reg_64
+                                                                                           : exec_pop_reg;
         return true;
     case ZYDIS_MNEMONIC_PUSHA:
     case ZYDIS_MNEMONIC_PUSHAD:

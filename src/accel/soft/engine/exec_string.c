@@ -1,9 +1,10 @@
 /*
  * exec_string: MOVS, CMPS, STOS, LODS, SCAS, alone and with REP, REPE, REPNE.
  *
- * Registers are committed after each element or piece, so a fault restarts exactly there; flags of CMPS and SCAS are set at the end only (SDM 2B REP: a
- * fault restores the flags of before). Between pieces a repeated instruction yields to cpu->attention and to single-stepping by branching to itself.
- * Pieces are what lies within one page of plain RAM on both sides, forward; everything else goes element by element.
+ * Registers are committed after each element or piece, so a fault restarts exactly there; flags of CMPS and
+ * SCAS are set at the end only (SDM 2B REP: a fault restores the flags of before). Between pieces a repeated
+ * instruction yields to cpu->attention and to single-stepping by branching to itself. Pieces are what lies
+ * within one page of plain RAM on both sides, forward; everything else goes element by element.
  */
 #include <string.h>
 #include "accel/soft/engine/exec_int.h"
@@ -38,7 +39,8 @@ static inline void set_count(struct cpu *c, const struct insn *in, uint64_t n)
     cpu_set_gpr(c, X86_RCX, in->adsize, n);
 }
 
-/* Whether a repeated instruction with work left must let the loop look around. `*since` counts elements done one by one. */
+/* Whether a repeated instruction with work left must let the loop look around. `*since` counts elements done
+ * one by one. */
 static bool must_yield(struct cpu *c, uint64_t left, unsigned *since, bool bulk)
 {
     if (!left)
@@ -62,7 +64,8 @@ static bool bulk_possible(const struct cpu *c, uint64_t n)
 }
 
 /* Host address of at most n elements at seg:off, and how many are there. 0: go element by element. */
-static uint64_t piece(struct cpu *c, const struct insn *in, unsigned seg, uint64_t off, uint64_t n, bool write, uint8_t **host)
+static uint64_t piece(struct cpu *c, const struct insn *in, unsigned seg, uint64_t off, uint64_t n,
+                      bool write, uint8_t **host)
 {
     /* an element that crosses the segment's limit faults for that, whatever its page */
     if (c->mode != MODE_64 && off + in->opsize - 1 > c->seg[seg].limit)
@@ -263,7 +266,8 @@ static uint64_t scas_bulk(struct cpu *c, const struct insn *in, uint64_t n, bool
 }
 
 typedef struct pair pair_fn(struct cpu *c, const struct insn *in);
-typedef uint64_t pair_bulk_fn(struct cpu *c, const struct insn *in, uint64_t n, bool while_equal, struct pair *p);
+typedef uint64_t pair_bulk_fn(struct cpu *c, const struct insn *in, uint64_t n, bool while_equal,
+                              struct pair *p);
 
 static inline void repeat_while(struct cpu *c, const struct insn *in, pair_fn *one, pair_bulk_fn *bulk)
 {

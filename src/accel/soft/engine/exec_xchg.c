@@ -1,8 +1,8 @@
 /*
  * exec_xchg: XCHG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B.
  *
- * XCHG with memory is locked with or without the prefix (SDM 2D XCHG). The compares write their destination back even when they fail, so it must be
- * writable in any case.
+ * XCHG with memory is locked with or without the prefix (SDM 2D XCHG). The compares write their destination
+ * back even when they fail, so it must be writable in any case.
  */
 #include "accel/soft/engine/exec_int.h"
 
@@ -158,7 +158,8 @@ static bool host_cas16(void *p, uint64_t expect[2], const uint64_t v[2])
 {
     bool same;
     __asm__ volatile("lock cmpxchg16b %[m]"
-                     : "+a"(expect[0]), "+d"(expect[1]), [m] "+m"(*(volatile unsigned __int128 *)p), "=@ccz"(same)
+                     : "+a"(expect[0]), "+d"(expect[1]), [m] "+m"(*(volatile unsigned __int128 *)p),
+                       "=@ccz"(same)
                      : "b"(v[0]), "c"(v[1])
                      : "memory");
     return same;

@@ -1,6 +1,7 @@
 /*
- * seed: bugs planted on purpose. `meson setup -Dseed_bug=N` builds the interpreter with bug N of SEED_BUGS, so that tests/insn/seeded.sh can show that
- * the instruction lab finds it. In any other build SEED_BUG(n) is 0 and the compiler drops the branch.
+ * seed: bugs planted on purpose. `meson setup -Dseed_bug=N` builds the interpreter with bug N of SEED_BUGS,
+ * so that tests/insn/seeded.sh can show that the instruction lab finds it. In any other build SEED_BUG(n) is
+ * 0 and the compiler drops the branch.
  */
 #ifndef ENGINE_SEED_H
 #define ENGINE_SEED_H

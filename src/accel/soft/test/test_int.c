@@ -1,4 +1,5 @@
-/* Integer instructions: what the instruction lab cannot see (it compares single instructions of one CPU in plain memory). */
+/* Integer instructions: what the instruction lab cannot see (it compares single instructions of one CPU in
+ * plain memory). */
 #include <pthread.h>
 #include "harness.h"
 
@@ -63,9 +64,9 @@ static uint64_t two_cpus(const char *code, size_t n, uint64_t address)
 static void locked_changes_by_two_cpus_are_all_counted(void **state)
 {
     (void)state;
-    assert_int_equal(two_cpus("\xf0\x48\x83\x03\x03", 5, DATA), 3 * 2 * ROUNDS);  /* lock add qword [rbx], 3 */
-    assert_int_equal(two_cpus("\xf0\x48\xff\x03", 4, DATA), 2 * ROUNDS);          /* lock inc */
-    assert_int_equal(two_cpus("\xf0\x83\x2b\xfe", 4, DATA), 2 * 2 * ROUNDS);      /* lock sub dword [rbx], -2 */
+    assert_int_equal(two_cpus("\xf0\x48\x83\x03\x03", 5, DATA), 3 * 2 * ROUNDS); /* lock add qword [rbx], 3 */
+    assert_int_equal(two_cpus("\xf0\x48\xff\x03", 4, DATA), 2 * ROUNDS);         /* lock inc */
+    assert_int_equal(two_cpus("\xf0\x83\x2b\xfe", 4, DATA), 2 * 2 * ROUNDS); /* lock sub dword [rbx], -2 */
 }
 
 static void a_locked_change_across_a_page_is_atomic_too(void **state)
@@ -139,7 +140,8 @@ static void a_repeated_string_to_a_device_writes_each_element(void **state)
 static void a_change_of_a_device_register_is_one_read_and_one_write(void **state)
 {
     struct harness *h = h_new(1);
-    struct x86_state s = PREPARE(h, "\xf0\x83\x0b\x10\x87\x03"); /* lock or dword [rbx], 16; xchg [rbx], eax */
+    struct x86_state s =
+        PREPARE(h, "\xf0\x83\x0b\x10\x87\x03"); /* lock or dword [rbx], 16; xchg [rbx], eax */
     (void)state;
     s.gpr[X86_RBX] = MMIO + 8;
     s.gpr[X86_RAX] = 0x1234;
