@@ -36,7 +36,7 @@ def hammer(folder, tmp_path, seed, what, rounds, *extra):
     return ENDS[r.returncode]
 
 
-@pytest.mark.parametrize("extra", [[], ["--virtio-mmio"], ["--testdev"], ["--no-acpi"], ["--engine-process"]], ids=lambda e: "".join(e) or "pci")
+@pytest.mark.parametrize("extra", [[], ["--virtio-mmio"], ["--testdev"], ["--no-acpi"], pytest.param(["--engine-process"], marks=pytest.mark.full)], ids=lambda e: "".join(e) or "pci")
 def test_everything_at_once_comes_to_its_end(build, tmp_path, extra):
     ends = [hammer(build, tmp_path, seed, ALL, 2, "--cpus", "2", *extra) for seed in (1, 2)]
     assert "done" in ends  # or the guest always loses its own feet, and little is reached
