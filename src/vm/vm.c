@@ -347,6 +347,9 @@ static void on_request(void *opaque, uint32_t events)
     unsigned bits = atomic_exchange(&vm->requests, 0);
     if (bits & (REQUEST_CRASH | REQUEST_FAIL))
         take_hold(vm);
+    /* A guest that asked for an end and went on until it fell over: what it asked for counts. */
+    if (bits & (REQUEST_RESET | REQUEST_POWER_OFF | REQUEST_DEBUG_EXIT))
+        bits &= ~(unsigned)REQUEST_CRASH;
     if (bits & REQUEST_FAIL)
         finish(vm, VM_FAILED);
     if (bits & REQUEST_DEBUG_EXIT)
