@@ -229,8 +229,8 @@ static uint64_t operand_address(const struct lab_case *k)
 }
 
 /* The fault of an instruction in steps: the interpreter must have changed nothing at all. */
-static bool compare_steps(const struct form *form, const struct lab_case *k, const struct lab_result *h,
-                          const struct lab_result *g, bool print)
+static bool compare_steps(const struct lab_case *k, const struct lab_result *h, const struct lab_result *g,
+                          bool print)
 {
     struct diff d = {.print = print};
     uint64_t up = h->cr2 - g->cr2, down = g->cr2 - h->cr2,
@@ -275,7 +275,7 @@ bool compare_results(const struct form *form, const struct lab_case *k, const st
     if (either_fault(form->mnemonic, h, g))
         return g->hash == g->before;
     if (h->vector != LAB_NO_FAULT && h->vector != LAB_LOST && in_steps(form->mnemonic))
-        return compare_steps(form, k, host, g, print);
+        return compare_steps(k, host, g, print);
     if (h->vector != g->vector)
         differ(&d, "vector", h->vector, g->vector);
     if (h->vector == LAB_LOST || g->vector == LAB_LOST)
