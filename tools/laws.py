@@ -65,7 +65,7 @@ def sizes():
         if len(lines) > 620:
             bad.append(f"{path}: {len(lines)} lines: more than one thing?")
         for n, line in enumerate(lines, 1):
-            if len(line) > 160:
+            if len(line) > 120:
                 bad.append(f"{path}:{n}: {len(line)} columns")
     return bad
 

@@ -1,15 +1,18 @@
 /*
- * accel: who executes the guest's instructions, and its local APICs. Two implementations: accel/kvm (Linux KVM) and
- * accel/soft (our own engine). Callers see only this header.
+ * accel: who executes the guest's instructions, and its local APICs. Two implementations: accel/kvm (Linux
+ * KVM) and accel/soft (our own engine). Callers see only this header.
  *
- * Life:   accel_open -> vcpu_new for each CPU -> [vcpu_set] -> vcpu_run in a loop on the vCPU's own thread -> vcpu_free -> accel_close.
+ * Life:   accel_open -> vcpu_new for each CPU -> [vcpu_set] -> vcpu_run in a loop on the vCPU's own thread ->
+ * vcpu_free -> accel_close.
  *
- * An accelerator calls bus_read/bus_write and mem_mmio_read/write itself, on the vCPU's thread. HLT sleeps inside vcpu_run: whether a
- * vCPU is halted is state, not an event. So the vCPU loop is one screen and the same for both:
+ * An accelerator calls bus_read/bus_write and mem_mmio_read/write itself, on the vCPU's thread. HLT sleeps
+ * inside vcpu_run: whether a vCPU is halted is state, not an event. So the vCPU loop is one screen and the
+ * same for both:
  *
  *     for (;;) switch (vcpu_run(v, &info, &e)) { case VCPU_KICKED: look at what the vm wants; ... }
  *
- * A guest's reset or power-off is a device write: the device posts it to the vm by callback, and the vm kicks all vCPUs.
+ * A guest's reset or power-off is a device write: the device posts it to the vm by callback, and the vm kicks
+ * all vCPUs.
  */
 #ifndef ACCEL_ACCEL_H
 #define ACCEL_ACCEL_H
@@ -26,20 +29,21 @@ struct x86_state;
 struct buf;
 
 enum vcpu_exit {
-    VCPU_KICKED,       /* vcpu_kick was called (or one was pending); nothing is wrong */
-    VCPU_DEBUG,        /* a breakpoint, watchpoint or single step that gdb asked for: vcpu_exit_info says which */
+    VCPU_KICKED, /* vcpu_kick was called (or one was pending); nothing is wrong */
+    VCPU_DEBUG,  /* a breakpoint, watchpoint or single step that gdb asked for: vcpu_exit_info says which */
     VCPU_TRIPLE_FAULT, /* the CPU has shut down; state is readable */
     VCPU_FAILED,       /* the accelerator cannot go on; `e` says why */
 };
 
 struct vcpu_exit_info {
     uint64_t rip;
-    uint64_t dr6;         /* DEBUG: which, as DR6 would say */
-    uint64_t watch_addr;  /* DEBUG: linear address of the watchpoint hit, else 0 */
-    bool software_break;  /* DEBUG: an INT3 planted by vcpu_debug with software breakpoints */
+    uint64_t dr6;        /* DEBUG: which, as DR6 would say */
+    uint64_t watch_addr; /* DEBUG: linear address of the watchpoint hit, else 0 */
+    bool software_break; /* DEBUG: an INT3 planted by vcpu_debug with software breakpoints */
 };
 
-/* What gdb wants of a vCPU. Guest-visible debug registers are saved aside while hardware breakpoints are in use. */
+/* What gdb wants of a vCPU. Guest-visible debug registers are saved aside while hardware breakpoints are in
+ * use. */
 struct vcpu_debug {
     bool single_step;
     bool software_breaks; /* INT3 (0xcc) exits instead of going to the guest */
@@ -56,13 +60,15 @@ struct accel_stats {
     uint64_t instructions; /* retired by the engine; 0 on KVM */
     uint64_t blocks;       /* decoded or translated */
     uint64_t exits_pio, exits_mmio, exits_halt, exits_other;
-    uint64_t tlb_misses, interrupts, invalidations, refused; /* refused: instructions KVM left to the interpreter */
-    uint64_t run_ns;       /* vCPU time not spent halted */
+    uint64_t tlb_misses, interrupts, invalidations,
+        refused;     /* refused: instructions KVM left to the interpreter */
+    uint64_t run_ns; /* vCPU time not spent halted */
 };
 
 /* Given at creation; the callee (board) outlives the accelerator. */
 struct accel_callbacks {
-    /* The PIC's INTA cycle: the vector for the external-interrupt line, or -1 if it went away. vCPU thread. May be NULL (no PIC). */
+    /* The PIC's INTA cycle: the vector for the external-interrupt line, or -1 if it went away. vCPU thread.
+     * May be NULL (no PIC). */
     int (*ack_extint)(void *opaque);
     /* A local APIC broadcast an EOI for a level-triggered vector. vCPU thread. */
     void (*eoi)(void *opaque, uint8_t vector);
@@ -74,10 +80,10 @@ struct accel_config {
     struct bus *bus;
     struct clock *clock;
     struct accel_callbacks cb;
-    unsigned cpus;           /* 1..255 */
-    const char *cpu_model;   /* for x86_cpuid_build */
-    bool engine_process;     /* soft: run the engine in a confined child process instead of threads */
-    bool debug_exceptions;   /* log each exception delivered (soft) */
+    unsigned cpus;         /* 1..255 */
+    const char *cpu_model; /* for x86_cpuid_build */
+    bool engine_process;   /* soft: run the engine in a confined child process instead of threads */
+    bool debug_exceptions; /* log each exception delivered (soft) */
 };
 
 struct accel_ops;
@@ -116,12 +122,14 @@ struct accel_ops {
     uint32_t (*tsc_khz)(struct accel *a);
 };
 
-/* Create an accelerator. Errors name what is missing and how to mend it (`/dev/kvm: Permission denied; join group kvm or use --accel soft`). */
+/* Create an accelerator. Errors name what is missing and how to mend it (`/dev/kvm: Permission denied; join
+ * group kvm or use --accel soft`). */
 struct accel *accel_kvm_open(const struct accel_config *cfg, struct err *e);
 struct accel *accel_soft_open(const struct accel_config *cfg, struct err *e);
 
-/* Is KVM here, and does it run guest code at native speed? 0: yes. -ENOENT, -EACCES, ...: no, `e` says why. -EOPNOTSUPP: it is there but emulates
- * guest kernel code (measured: a loop of guest kernel instructions; takes about 10 ms); *mips gets the measured speed when not NULL. */
+/* Is KVM here, and does it run guest code at native speed? 0: yes. -ENOENT, -EACCES, ...: no, `e` says why.
+ * -EOPNOTSUPP: it is there but emulates guest kernel code (measured: a loop of guest kernel instructions;
+ * takes about 10 ms); *mips gets the measured speed when not NULL. */
 int accel_kvm_probe(double *mips, struct err *e);
 
 /* ---- calls; threads and contracts ---- */
@@ -151,7 +159,8 @@ static inline void vcpu_kick(struct vcpu *v)
 {
     v->accel->ops->vcpu_kick(v);
 }
-/* Finish a pending port, MMIO or string access so that state may be read. On the vCPU's thread, after vcpu_run returned. */
+/* Finish a pending port, MMIO or string access so that state may be read. On the vCPU's thread, after
+ * vcpu_run returned. */
 static inline int vcpu_quiesce(struct vcpu *v, struct err *e)
 {
     return v->accel->ops->vcpu_quiesce(v, e);
@@ -178,7 +187,8 @@ static inline int vcpu_nmi(struct vcpu *v) /* any thread */
 {
     return v->accel->ops->vcpu_nmi(v);
 }
-/* Deliver a message-signalled interrupt. Any thread, legal under device and irq locks. 1 delivered, 0 no target, or -errno. */
+/* Deliver a message-signalled interrupt. Any thread, legal under device and irq locks. 1 delivered, 0 no
+ * target, or -errno. */
 static inline int accel_msi(struct accel *a, struct msi_message m)
 {
     return a->ops->msi(a, m);
@@ -198,12 +208,15 @@ static inline int accel_irqfd(struct accel *a, int eventfd, struct msi_message m
 {
     return a->ops->irqfd(a, eventfd, m, on, e);
 }
-/* Let a guest write at gpa signal eventfd instead of calling the region's ops. size 0: any. -ENOTSUP: the ops are called as ever. */
-static inline int accel_doorbell(struct accel *a, uint64_t gpa, unsigned size, int eventfd, bool on, struct err *e)
+/* Let a guest write at gpa signal eventfd instead of calling the region's ops. size 0: any. -ENOTSUP: the ops
+ * are called as ever. */
+static inline int accel_doorbell(struct accel *a, uint64_t gpa, unsigned size, int eventfd, bool on,
+                                 struct err *e)
 {
     return a->ops->doorbell(a, gpa, size, eventfd, on, e);
 }
-/* Dirty tracking of vCPU writes: collect ors PAGE_DIRTY into the ram blocks' notes and clears the accelerator's own log. */
+/* Dirty tracking of vCPU writes: collect ors PAGE_DIRTY into the ram blocks' notes and clears the
+ * accelerator's own log. */
 static inline int accel_dirty_log(struct accel *a, bool on, struct err *e)
 {
     return a->ops->dirty_log(a, on, e);

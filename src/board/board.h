@@ -46,11 +46,11 @@ enum virtio_transport { VIRTIO_TRANSPORT_PCI, VIRTIO_TRANSPORT_MMIO };
 /* How the guest asks for an end. Called on a vCPU's thread under a device's lock: only note it and kick
  * the vCPUs. NULL: ignored. */
 struct board_callbacks {
-    void (*power_off)(void *opaque);                /* ACPI S5 */
+    void (*power_off)(void *opaque); /* ACPI S5 */
     /* i8042 0xfe, port 0xcf9, port 0x92, ACPI reset register */
     void (*reset)(void *opaque);
     void (*debug_exit)(void *opaque, uint32_t code); /* port 0xf4; a shell would see (code << 1) | 1 */
-    void (*panic)(void *opaque, uint8_t events);    /* pvpanic: bit 0 panicked, bit 1 crash kernel loaded */
+    void (*panic)(void *opaque, uint8_t events);     /* pvpanic: bit 0 panicked, bit 1 crash kernel loaded */
     void *opaque;
 };
 
@@ -61,37 +61,37 @@ struct board_net {
 
 /* All pointers stay the caller's and outlive the board. */
 struct board_config {
-    struct mem_map *mem;       /* empty; the board adds RAM, which stays the map's, and registers */
-    struct bus *bus;           /* empty */
+    struct mem_map *mem; /* empty; the board adds RAM, which stays the map's, and registers */
+    struct bus *bus;     /* empty */
     struct clock *clock;
-    struct loop *loop;         /* for every device of this board */
+    struct loop *loop; /* for every device of this board */
 
-    unsigned cpus;             /* 1..254 */
-    uint64_t memory;           /* bytes, multiple of MEM_PAGE, at least 1 MiB */
+    unsigned cpus;   /* 1..254 */
+    uint64_t memory; /* bytes, multiple of MEM_PAGE, at least 1 MiB */
     enum ram_backing backing;
     /* RAM_FILE_PRIVATE: RAM in ascending guest addresses without the hole, from ram_fd_offset */
     int ram_fd;
     uint64_t ram_fd_offset;
 
-    struct chr *serial;        /* COM1; NULL: the port is there and its other end is not connected */
-    struct chr *console;       /* virtio-console; NULL: none */
+    struct chr *serial;  /* COM1; NULL: the port is there and its other end is not connected */
+    struct chr *console; /* virtio-console; NULL: none */
     struct disk *disks[BOARD_MAX_DISKS];
     unsigned disk_count;
     struct board_net nets[BOARD_MAX_NETS];
     unsigned net_count;
-    bool rng;                  /* virtio-rng from the host's getrandom */
+    bool rng; /* virtio-rng from the host's getrandom */
 
     enum virtio_transport transport;
-    bool acpi;                 /* false: only the MP table, and virtio-mmio on the command line */
+    bool acpi; /* false: only the MP table, and virtio-mmio on the command line */
     /* a keyboard behind the i8042, for board_ctrl_alt_del; costs the guest its probing */
     bool keyboard;
-    bool debug_exit;           /* port 0xf4 */
-    bool testdev;              /* kvm-unit-tests' pc-testdev ports */
+    bool debug_exit; /* port 0xf4 */
+    bool testdev;    /* kvm-unit-tests' pc-testdev ports */
     struct board_callbacks cb;
 };
 
 struct board *board_new(const struct board_config *cfg, struct err *e);
-void board_free(struct board *b); /* NULL is fine */
+void board_free(struct board *b);              /* NULL is fine */
 const char *board_name(const struct board *b); /* "microvm-1": goes into a saved state's header */
 
 /* ---- the accelerator's side ---- */
@@ -103,8 +103,8 @@ void board_connect(struct board *b, struct accel *a); /* NULL disconnects: later
 
 /* ---- running ---- */
 
-void board_reset(struct board *b);  /* every chip to its power-on state; memory and vCPUs are the vm's */
-void board_pause(struct board *b);  /* on return no device touches guest memory or its backend */
+void board_reset(struct board *b); /* every chip to its power-on state; memory and vCPUs are the vm's */
+void board_pause(struct board *b); /* on return no device touches guest memory or its backend */
 void board_resume(struct board *b);
 /* any thread: as if it was pressed. Nothing happens where acpi is off. */
 void board_power_button(struct board *b);

@@ -20,12 +20,12 @@
 #define MICROVM_VERSION "microvm-1"
 
 /* ---- memory ---- */
-#define MAP_EBDA_BASE        0x9fc00ull    /* reserved by custom; nothing lies there */
+#define MAP_EBDA_BASE        0x9fc00ull /* reserved by custom; nothing lies there */
 #define MAP_EBDA_SIZE        0x400ull
-#define MAP_VGA_BASE         0xa0000ull    /* no VGA here; reserved so that nobody puts anything there */
-#define MAP_BIOS_BASE        0xe0000ull    /* RSDP and ACPI tables: where a guest scans for them */
+#define MAP_VGA_BASE         0xa0000ull /* no VGA here; reserved so that nobody puts anything there */
+#define MAP_BIOS_BASE        0xe0000ull /* RSDP and ACPI tables: where a guest scans for them */
 #define MAP_ACPI_SIZE        0x10000ull
-#define MAP_MPTABLE_BASE     0xf0000ull    /* MP floating pointer and table, likewise */
+#define MAP_MPTABLE_BASE     0xf0000ull /* MP floating pointer and table, likewise */
 #define MAP_MPTABLE_SIZE     0x10000ull
 #define MAP_LOW_RAM_MAX      0xc0000000ull /* the hole begins here */
 #define MAP_HIGH_RAM_BASE    0x100000000ull
@@ -35,8 +35,8 @@
 #define MAP_PCI_ECAM_SIZE    0x100000ull
 #define MAP_VIRTIO_MMIO_BASE 0xfeb00000ull
 #define MAP_VIRTIO_MMIO_STEP 0x1000ull
-#define MAP_VIRTIO_MMIO_SIZE 0x200ull      /* of the registers, as ACPI and the command line state it */
-#define MAP_VIRTIO_SLOTS     28            /* devices at most, on either transport */
+#define MAP_VIRTIO_MMIO_SIZE 0x200ull /* of the registers, as ACPI and the command line state it */
+#define MAP_VIRTIO_SLOTS     28       /* devices at most, on either transport */
 #define MAP_IOAPIC_BASE      0xfec00000ull
 #define MAP_LAPIC_BASE       0xfee00000ull
 #define MAP_TESTDEV_BASE     0xff000000ull
@@ -65,22 +65,22 @@
 #define PORT_TESTDEV_IRQS 0x2000
 
 /* ---- interrupts: ISA line = I/O APIC pin = GSI, but for the timer ---- */
-#define IRQ_TIMER       0 /* I/O APIC pin 2 */
-#define IRQ_KEYBOARD    1
-#define IRQ_CASCADE     2
-#define IRQ_COM1        4
-#define IRQ_RTC         8
-#define IRQ_GED         9 /* level: the power button */
-#define IRQ_MOUSE       12
-#define GSI_TIMER       2
-#define GSI_PCI_INTA    16 /* INTA..INTD: 16..19, level, active low as PCI's are */
-#define GSI_VIRTIO_MMIO 16 /* slot s: 16 + s % 8, level */
+#define IRQ_TIMER             0 /* I/O APIC pin 2 */
+#define IRQ_KEYBOARD          1
+#define IRQ_CASCADE           2
+#define IRQ_COM1              4
+#define IRQ_RTC               8
+#define IRQ_GED               9 /* level: the power button */
+#define IRQ_MOUSE             12
+#define GSI_TIMER             2
+#define GSI_PCI_INTA          16 /* INTA..INTD: 16..19, level, active low as PCI's are */
+#define GSI_VIRTIO_MMIO       16 /* slot s: 16 + s % 8, level */
 #define GSI_VIRTIO_MMIO_COUNT 8
-#define IOAPIC_PINS     24
-#define ISA_IRQS        16
+#define IOAPIC_PINS           24
+#define ISA_IRQS              16
 
 /* ---- PCI bus 0: slot 0 is the host bridge; virtio devices follow in the order below ---- */
-#define PCI_SLOT_BRIDGE  0
-#define PCI_SLOT_VIRTIO  1
+#define PCI_SLOT_BRIDGE 0
+#define PCI_SLOT_VIRTIO 1
 
 #endif

@@ -40,7 +40,7 @@ struct board {
 
     struct device *device[BOARD_MAX_DEVICES]; /* all of the above and virtio, in the order they were made */
     unsigned devices;
-    unsigned pci_slots, mmio_slots;           /* virtio devices on either transport */
+    unsigned pci_slots, mmio_slots; /* virtio devices on either transport */
 
     /* the next field; rank LOCK_MAP: below a device's, above the I/O APIC's */
     struct lock wires;

@@ -11,8 +11,8 @@ struct err;
 
 struct table_facts {
     unsigned cpus;
-    bool pci;             /* a PCI host bridge; else virtio over MMIO */
-    unsigned mmio_slots;  /* virtio-mmio devices, from slot 0 */
+    bool pci;            /* a PCI host bridge; else virtio over MMIO */
+    unsigned mmio_slots; /* virtio-mmio devices, from slot 0 */
     bool keyboard;
     uint64_t mmio64_base; /* of the 64-bit PCI window */
 };

@@ -48,8 +48,8 @@ static void reset_cpu(struct vm *vm, unsigned i, struct x86_state *s)
     s->lapic.regs[X86_LAPIC_LVT_LINT1] = 0x400;
 }
 
-/* Where a BIOS would be entered (F000:FFF0), a program that resets by the keyboard controller: kernels that restart by jumping there mean that.
- *     mov $0xfe,%al; out %al,$0x64; 1: hlt; jmp 1b */
+/* Where a BIOS would be entered (F000:FFF0), a program that resets by the keyboard controller: kernels that
+ * restart by jumping there mean that. mov $0xfe,%al; out %al,$0x64; 1: hlt; jmp 1b */
 static int write_reset_stub(struct vm *vm, struct err *e)
 {
     static const uint8_t stub[] = {0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd};

@@ -24,7 +24,8 @@
         .flags = (flags_), .feature = (feature_)                                                             \
     }
 
-/* One machine-check bank: control, status (which takes nothing but 0), address, miscellaneous (SDM 3B 15.3.2). */
+/* One machine-check bank: control, status (which takes nothing but 0), address, miscellaneous (SDM
+ * 3B 15.3.2). */
 #define BANK(n)                                                                                              \
     ROW(MSR_MC0_CTL + 4 * (n), 1, "IA32_MC" #n "_CTL", ALL, ALL, X86_MSR_SAVE, X86_F_MCA),                   \
         ROW(MSR_MC0_CTL + 4 * (n) + 1, 1, "IA32_MC" #n "_STATUS", 0, 0, X86_MSR_SAVE, X86_F_MCA),            \

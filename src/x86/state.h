@@ -70,7 +70,8 @@ struct x86_msr {
 /* Whether a vCPU runs, sleeps in HLT, or awaits INIT/SIPI. */
 enum x86_mp_state { X86_MP_RUNNABLE, X86_MP_HALTED, X86_MP_WAIT_SIPI, X86_MP_UNINITIALIZED };
 
-/* An event that delivery has begun for, or that is pending. A #BP or #OF to deliver has RIP at its INT3 or INTO, not behind. */
+/* An event that delivery has begun for, or that is pending. A #BP or #OF to deliver has RIP at its INT3 or
+ * INTO, not behind. */
 struct x86_events {
     uint8_t exc_injected, exc_pending, exc_vector, exc_has_error; /* an exception, its error code below */
     uint32_t exc_error;

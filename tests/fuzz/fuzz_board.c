@@ -1,6 +1,7 @@
 /*
- * A whole board under a guest that writes what it likes where it likes: ports, registers, PCI configuration, RAM (rings included), with pauses,
- * resets, EOIs and time between; and a saved state with bytes changed and its checksums mended, which another board then loads and lives with.
+ * A whole board under a guest that writes what it likes where it likes: ports, registers, PCI configuration,
+ * RAM (rings included), with pauses, resets, EOIs and time between; and a saved state with bytes changed and
+ * its checksums mended, which another board then loads and lives with.
  *
  * Input: flags; then operations of 12 bytes: what, size, four of address, six of value.
  */
@@ -52,8 +53,9 @@ static void unplug(struct bed *d)
 /* Where things are: ports and registers of the map, the rest of the space now and then. */
 static uint64_t address(uint32_t a)
 {
-    static const uint64_t base[] = {MAP_PCI_ECAM_BASE, MAP_PCI_MMIO32_BASE, MAP_VIRTIO_MMIO_BASE, MAP_IOAPIC_BASE,
-                                    MAP_TESTDEV_BASE,  MAP_PCI_MMIO64_MIN,  MAP_VGA_BASE,         0};
+    static const uint64_t base[] = {
+        MAP_PCI_ECAM_BASE, MAP_PCI_MMIO32_BASE, MAP_VIRTIO_MMIO_BASE, MAP_IOAPIC_BASE,
+        MAP_TESTDEV_BASE,  MAP_PCI_MMIO64_MIN,  MAP_VGA_BASE,         0};
     uint64_t at = base[a >> 24 & 7] + (a & 0xffff);
     if ((a >> 24 & 7) == 1 || (a >> 24 & 7) == 5)
         at += (uint64_t)(a >> 16 & 31) << 14; /* BARs */
@@ -64,8 +66,10 @@ static uint64_t address(uint32_t a)
 
 static uint16_t port(uint32_t a)
 {
-    static const uint16_t base[] = {PORT_PIC_MASTER, PORT_PIT,    PORT_KBD_DATA, PORT_RTC,     PORT_SYSTEM_A,  PORT_PIC_SLAVE,   PORT_TESTDEV, PORT_DEBUG_EXIT,
-                                    PORT_COM1,       PORT_ELCR,   PORT_PVPANIC,  PORT_ACPI,    PORT_PCI_CONFIG, PORT_PCI_IO_BASE, PORT_TESTDEV_IRQS, 0};
+    static const uint16_t base[] = {PORT_PIC_MASTER, PORT_PIT,         PORT_KBD_DATA,     PORT_RTC,
+                                    PORT_SYSTEM_A,   PORT_PIC_SLAVE,   PORT_TESTDEV,      PORT_DEBUG_EXIT,
+                                    PORT_COM1,       PORT_ELCR,        PORT_PVPANIC,      PORT_ACPI,
+                                    PORT_PCI_CONFIG, PORT_PCI_IO_BASE, PORT_TESTDEV_IRQS, 0};
     return a & 0x1000000 ? (uint16_t)a : (uint16_t)(base[a >> 16 & 15] + (a & 15));
 }
 
@@ -186,7 +190,11 @@ static void run_op(struct bed *d, const uint8_t *op)
         mem_mmio_read(b->mem, address(a), size);
         break;
     case 7: /* one of the virtio devices, wherever its BAR is: bring-up in few operations */
-        mem_mmio_write(b->mem, (mem_mmio_read(b->mem, MAP_PCI_ECAM_BASE + ((1 + (a >> 16 & 7)) << 15) + 0x10, 4) & ~15ull) + (a & 0x3fff), size, v);
+        mem_mmio_write(
+            b->mem,
+            (mem_mmio_read(b->mem, MAP_PCI_ECAM_BASE + ((1 + (a >> 16 & 7)) << 15) + 0x10, 4) & ~15ull) +
+                (a & 0x3fff),
+            size, v);
         break;
     case 8:
         mem_store(b->mem, (uint64_t)(a & (RAM_SIZE - 1)) & ~(uint64_t)(size - 1), size, v);
@@ -229,10 +237,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     log_set_level(LOG_ERROR);
     struct bed *d = calloc(1, sizeof *d);
     CHECK(d && (d->state = malloc(MAX_STATE)));
-    d->cfg = (struct board_config){
-        .memory = RAM_SIZE, .acpi = data[0] & 1, .transport = data[0] & 2 ? VIRTIO_TRANSPORT_MMIO : VIRTIO_TRANSPORT_PCI,
-        .keyboard = data[0] & 4, .debug_exit = true, .testdev = true, .rng = true,
-        .serial = &d->serial.chr, .console = &d->console.chr, .disks = {&d->disk.disk}, .disk_count = 1, .nets = {{.net = &d->net.net}}, .net_count = 1};
+    d->cfg = (struct board_config){.memory = RAM_SIZE,
+                                   .acpi = data[0] & 1,
+                                   .transport = data[0] & 2 ? VIRTIO_TRANSPORT_MMIO : VIRTIO_TRANSPORT_PCI,
+                                   .keyboard = data[0] & 4,
+                                   .debug_exit = true,
+                                   .testdev = true,
+                                   .rng = true,
+                                   .serial = &d->serial.chr,
+                                   .console = &d->console.chr,
+                                   .disks = {&d->disk.disk},
+                                   .disk_count = 1,
+                                   .nets = {{.net = &d->net.net}},
+                                   .net_count = 1};
     plug(d);
     clock_start(d->b->clock);
     board_resume(d->b->board);

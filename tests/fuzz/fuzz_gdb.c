@@ -1,9 +1,9 @@
 /*
- * A debugger's bytes: gdb's server, over a real socket, on a machine of two CPUs of the software engine that never run. The vm's part is played
- * here.
+ * A debugger's bytes: gdb's server, over a real socket, on a machine of two CPUs of the software engine that
+ * never run. The vm's part is played here.
  *
- * Input: lines. A line becomes a packet with the right checksum, but for one that begins with '!' (its bytes as they are), '.' (CPU 0
- * stops for the debugger, if it was running) or ':' (CPU 1 does).
+ * Input: lines. A line becomes a packet with the right checksum, but for one that begins with '!' (its bytes
+ * as they are), '.' (CPU 0 stops for the debugger, if it was running) or ':' (CPU 1 does).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -61,7 +61,8 @@ struct loop *vm_loop(struct vm *vm)
     return vm->loop;
 }
 
-void vm_on_debug(struct vm *vm, void (*fn)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info), void *opaque)
+void vm_on_debug(struct vm *vm, void (*fn)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info),
+                 void *opaque)
 {
     vm->on_debug = fn;
     vm->opaque = opaque;
@@ -123,8 +124,12 @@ static void bed_init(struct bed *b)
     vm->loop = loop_new(&e);
     vm->mem = mem_map_new(&e);
     CHECK(bus && clock && vm->loop && vm->mem && ram);
-    CHECK(mem_add(vm->mem, &(struct mem_region){.name = "ram", .size = RAM_SIZE, .kind = MEM_RAM, .ram = ram}, &e));
-    vm->accel = accel_soft_open(&(struct accel_config){.mem = vm->mem, .bus = bus, .clock = clock, .cpus = CPUS, .cpu_model = "default"}, &e);
+    CHECK(mem_add(vm->mem, &(struct mem_region){.name = "ram", .size = RAM_SIZE, .kind = MEM_RAM, .ram = ram},
+                  &e));
+    vm->accel = accel_soft_open(
+        &(struct accel_config){
+            .mem = vm->mem, .bus = bus, .clock = clock, .cpus = CPUS, .cpu_model = "default"},
+        &e);
     CHECK(vm->accel);
     for (unsigned i = 0; i < CPUS; i++) {
         vm->cpu[i] = vcpu_new(vm->accel, i, &e);
@@ -147,7 +152,8 @@ static void turn(struct bed *b)
     char sink[65536];
     loop_post(b->vm.loop, stop_loop, b->vm.loop);
     loop_run(b->vm.loop);
-    while (b->fd >= 0 && recv(b->fd, sink, sizeof sink, MSG_DONTWAIT) > 0) {}
+    while (b->fd >= 0 && recv(b->fd, sink, sizeof sink, MSG_DONTWAIT) > 0) {
+    }
 }
 
 static void say(struct bed *b, const char *p, size_t n)
@@ -209,7 +215,8 @@ static void disconnect_client(struct bed *b)
         CHECK(!b->gdb->hw[i].on);
 }
 
-/* The bed lives as long as the process, partly in shared mappings that the leak checker does not look into. */
+/* The bed lives as long as the process, partly in shared mappings that the leak checker does not look into.
+ */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {

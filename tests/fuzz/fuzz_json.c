@@ -1,4 +1,5 @@
-/* The JSON form of a machine's configuration. What is accepted is printed, read again, and printed the same. */
+/* The JSON form of a machine's configuration. What is accepted is printed, read again, and printed the same.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -18,8 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     vm_config_init(&again);
     char *text = vm_config_to_json(&c), *second = NULL;
-    if (!text || vm_config_from_json(&again, text, strlen(text), "again", &e) || !(second = vm_config_to_json(&again)) ||
-        strcmp(text, second) != 0)
+    if (!text || vm_config_from_json(&again, text, strlen(text), "again", &e) ||
+        !(second = vm_config_to_json(&again)) || strcmp(text, second) != 0)
         abort();
     (void)vm_config_check(&c, &e);
     free(text);

@@ -1,5 +1,5 @@
-/* What people write: lines of --disk (d...), --net (n...) and sizes (s...), all into one configuration. It can be printed as JSON and read
- * back to the same, whenever the words are text. */
+/* What people write: lines of --disk (d...), --net (n...) and sizes (s...), all into one configuration. It
+ * can be printed as JSON and read back to the same, whenever the words are text. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -43,10 +43,12 @@ static bool is_text(const char *s)
 static void check(const struct vm_config *c)
 {
     for (unsigned i = 0; i < c->disks; i++)
-        must(c->disk[i].path && *c->disk[i].path && c->disk[i].format && (!c->disk[i].serial || strlen(c->disk[i].serial) <= 20));
+        must(c->disk[i].path && *c->disk[i].path && c->disk[i].format &&
+             (!c->disk[i].serial || strlen(c->disk[i].serial) <= 20));
     for (unsigned i = 0; i < c->nets; i++) {
         const struct vm_net_config *n = &c->net[i];
-        must(n->forwards <= VM_MAX_FORWARDS && (n->kind != VM_NET_TAP || (n->tap && strlen(n->tap) < 16)) && !(n->mac[0] & 1));
+        must(n->forwards <= VM_MAX_FORWARDS && (n->kind != VM_NET_TAP || (n->tap && strlen(n->tap) < 16)) &&
+             !(n->mac[0] & 1));
         for (unsigned k = 0; k < n->forwards; k++)
             must(n->forward[k].host_port && n->forward[k].guest_port);
     }
@@ -58,8 +60,8 @@ static void round_trip(const struct vm_config *c)
     struct err e;
     char *text = vm_config_to_json(c), *second = NULL;
     vm_config_init(&again);
-    must(text && !vm_config_from_json(&again, text, strlen(text), "again", &e) && (second = vm_config_to_json(&again)) &&
-         !strcmp(text, second));
+    must(text && !vm_config_from_json(&again, text, strlen(text), "again", &e) &&
+         (second = vm_config_to_json(&again)) && !strcmp(text, second));
     free(text);
     free(second);
     vm_config_fini(&again);

@@ -1,6 +1,7 @@
 /*
- * calls: a freestanding guest with debugging information, for a debugger to look at: a chain of calls with arguments, and a global that changes.
- * It ends by port 0xf4 with 3 (see calls_start.S, which calls guest_main).
+ * calls: a freestanding guest with debugging information, for a debugger to look at: a chain of calls with
+ * arguments, and a global that changes. It ends by port 0xf4 with 3 (see calls_start.S, which calls
+ * guest_main).
  */
 int guest_main(void);
 

@@ -6,15 +6,24 @@
 #include <stdint.h>
 
 enum { CPUS = 4, EXIT_PORT = 0xf4, EXIT_DONE = 21, EXIT_LOST = 22 };
-enum { DO_PORTS = 1, DO_SWEEP = 2, DO_MMIO = 4, DO_CONFIG = 8, DO_VIRTIO = 16, DO_MSR = 32, DO_WALK = 64, DO_RESETS = 128 };
-#define PLAYGROUND 0x2000000ull /* 32 to 64 MiB */
+enum {
+    DO_PORTS = 1,
+    DO_SWEEP = 2,
+    DO_MMIO = 4,
+    DO_CONFIG = 8,
+    DO_VIRTIO = 16,
+    DO_MSR = 32,
+    DO_WALK = 64,
+    DO_RESETS = 128
+};
+#define PLAYGROUND      0x2000000ull /* 32 to 64 MiB */
 #define PLAYGROUND_SIZE 0x2000000ull
-#define ECAM 0xe0000000ull
-#define BARS 0xc0000000ull
-#define VIRTIO_MMIO 0xfeb00000ull
-#define IOAPIC 0xfec00000ull
-#define LAPIC 0xfee00000ull
-#define TESTDEV 0xff000000ull
+#define ECAM            0xe0000000ull
+#define BARS            0xc0000000ull
+#define VIRTIO_MMIO     0xfeb00000ull
+#define IOAPIC          0xfec00000ull
+#define LAPIC           0xfee00000ull
+#define TESTDEV         0xff000000ull
 
 /* At the bottom of each CPU's stack of 64 KiB. */
 struct cpu {
@@ -48,13 +57,13 @@ uint64_t target(void); /* an address to give to a device */
 void window(void);     /* let interrupts in for a moment */
 
 /* Run the statement; an exception in it ends it. */
-#define TRY(...)                                                                                                                          \
-    do {                                                                                                                                  \
-        if (!__builtin_setjmp(me()->back)) {                                                                                              \
-            me()->armed = true;                                                                                                           \
-            __VA_ARGS__;                                                                                                                  \
-        }                                                                                                                                 \
-        me()->armed = false;                                                                                                              \
+#define TRY(...)                                                                                             \
+    do {                                                                                                     \
+        if (!__builtin_setjmp(me()->back)) {                                                                 \
+            me()->armed = true;                                                                              \
+            __VA_ARGS__;                                                                                     \
+        }                                                                                                    \
+        me()->armed = false;                                                                                 \
     } while (0)
 
 static inline void out(uint16_t port, unsigned size, uint32_t v)
@@ -82,10 +91,17 @@ static inline uint32_t in(uint16_t port, unsigned size)
 static inline void wr(uint64_t a, unsigned size, uint64_t v)
 {
     switch (size) {
-    case 1: __asm__ volatile("movb %b0, (%1)" ::"q"(v), "r"(a) : "memory"); break;
-    case 2: __asm__ volatile("movw %w0, (%1)" ::"r"(v), "r"(a) : "memory"); break;
-    case 4: __asm__ volatile("movl %k0, (%1)" ::"r"(v), "r"(a) : "memory"); break;
-    default: __asm__ volatile("movq %0, (%1)" ::"r"(v), "r"(a) : "memory");
+    case 1:
+        __asm__ volatile("movb %b0, (%1)" ::"q"(v), "r"(a) : "memory");
+        break;
+    case 2:
+        __asm__ volatile("movw %w0, (%1)" ::"r"(v), "r"(a) : "memory");
+        break;
+    case 4:
+        __asm__ volatile("movl %k0, (%1)" ::"r"(v), "r"(a) : "memory");
+        break;
+    default:
+        __asm__ volatile("movq %0, (%1)" ::"r"(v), "r"(a) : "memory");
     }
 }
 
@@ -93,16 +109,24 @@ static inline uint64_t rd(uint64_t a, unsigned size)
 {
     uint64_t v = 0;
     switch (size) {
-    case 1: __asm__ volatile("movzbl (%1), %k0" : "=r"(v) : "r"(a) : "memory"); break;
-    case 2: __asm__ volatile("movzwl (%1), %k0" : "=r"(v) : "r"(a) : "memory"); break;
-    case 4: __asm__ volatile("movl (%1), %k0" : "=r"(v) : "r"(a) : "memory"); break;
-    default: __asm__ volatile("movq (%1), %0" : "=r"(v) : "r"(a) : "memory");
+    case 1:
+        __asm__ volatile("movzbl (%1), %k0" : "=r"(v) : "r"(a) : "memory");
+        break;
+    case 2:
+        __asm__ volatile("movzwl (%1), %k0" : "=r"(v) : "r"(a) : "memory");
+        break;
+    case 4:
+        __asm__ volatile("movl (%1), %k0" : "=r"(v) : "r"(a) : "memory");
+        break;
+    default:
+        __asm__ volatile("movq (%1), %0" : "=r"(v) : "r"(a) : "memory");
     }
     return v;
 }
 
 void *memset(void *to, int c, size_t n);
-void poke(uint64_t a, unsigned size, uint64_t v); /* a write that does not end this run: no INIT, SIPI or SMI */
+void poke(uint64_t a, unsigned size,
+          uint64_t v); /* a write that does not end this run: no INIT, SIPI or SMI */
 void do_ports(void);
 void do_sweep(void);
 void do_mmio(unsigned n);

@@ -1,6 +1,7 @@
 /*
- * hammer: a guest that uses everything wrongly. Started like a 64-bit Linux kernel; its command line is `seed=N rounds=N what=BITS`.
- * Ends by the debug exit port: EXIT_DONE, or EXIT_LOST after an exception where none belongs.
+ * hammer: a guest that uses everything wrongly. Started like a 64-bit Linux kernel; its command line is
+ * `seed=N rounds=N what=BITS`. Ends by the debug exit port: EXIT_DONE, or EXIT_LOST after an exception where
+ * none belongs.
  */
 #include "hammer.h"
 
@@ -93,7 +94,18 @@ uint64_t value(void)
 
 uint64_t target(void)
 {
-    static const uint64_t odd[] = {0xa0000, LAPIC, IOAPIC, ECAM, BARS, TESTDEV, VIRTIO_MMIO, 0x4000000, 0xfffff000, 0x100000000, 0xffffffffffffff00, 0x800000000};
+    static const uint64_t odd[] = {0xa0000,
+                                   LAPIC,
+                                   IOAPIC,
+                                   ECAM,
+                                   BARS,
+                                   TESTDEV,
+                                   VIRTIO_MMIO,
+                                   0x4000000,
+                                   0xfffff000,
+                                   0x100000000,
+                                   0xffffffffffffff00,
+                                   0x800000000};
     uint64_t r = rnd();
     if (r & 7)
         return PLAYGROUND + (r >> 8) % PLAYGROUND_SIZE;
@@ -131,7 +143,11 @@ void setup(const uint8_t *zero_page)
     }
     for (unsigned v = 0; v < 256; v++) {
         uint64_t at = (uint64_t)gates + 16 * v;
-        idt[v] = (struct gate){.low = (uint16_t)at, .sel = 8, .attr = 0x8e, .mid = (uint16_t)(at >> 16), .high = (uint32_t)(at >> 32)};
+        idt[v] = (struct gate){.low = (uint16_t)at,
+                               .sel = 8,
+                               .attr = 0x8e,
+                               .mid = (uint16_t)(at >> 16),
+                               .high = (uint32_t)(at >> 32)};
     }
     uint32_t cmdline = (uint32_t)rd((uint64_t)zero_page + 0x228, 4);
     if (cmdline)
@@ -143,9 +159,11 @@ static void wake_others(void)
     memcpy((void *)0x8000, trampoline, (size_t)(trampoline_end - trampoline));
     wr(LAPIC + 0xf0, 4, 0x1ff);
     wr(LAPIC + 0x300, 4, 0xc4500); /* INIT, all but self */
-    for (volatile unsigned i = 0; i < 100000; i++) {}
+    for (volatile unsigned i = 0; i < 100000; i++) {
+    }
     wr(LAPIC + 0x300, 4, 0xc4608); /* start at 0x8000 */
-    for (volatile unsigned i = 0; i < 100000; i++) {}
+    for (volatile unsigned i = 0; i < 100000; i++) {
+    }
 }
 
 void hammer(unsigned index)

@@ -86,8 +86,10 @@ static uint64_t place(void)
 {
     static const struct {
         uint64_t base, len;
-    } spot[] = {{BARS + 0x10000, 0x60000}, {BARS + 0x10000, 0x60000}, {VIRTIO_MMIO, 0x1c000}, {IOAPIC, 0x1000}, {LAPIC, 0x1000}, {ECAM, 0x40000},
-                {TESTDEV, 0x10000},        {0xa0000, 0x20000},        {0xf0000000, 0x10000000}, {0x800000000, 0x1000000}, {ECAM, 0x100000}};
+    } spot[] = {{BARS + 0x10000, 0x60000}, {BARS + 0x10000, 0x60000}, {VIRTIO_MMIO, 0x1c000},
+                {IOAPIC, 0x1000},          {LAPIC, 0x1000},           {ECAM, 0x40000},
+                {TESTDEV, 0x10000},        {0xa0000, 0x20000},        {0xf0000000, 0x10000000},
+                {0x800000000, 0x1000000},  {ECAM, 0x100000}};
     uint64_t r = rnd();
     unsigned i = (unsigned)(r % (sizeof spot / sizeof *spot));
     return spot[i].base + (r >> 8) % spot[i].len;
@@ -98,18 +100,43 @@ static void odd_access(uint64_t a, uint64_t v)
 {
     uint64_t b = PLAYGROUND + (rnd() & 0xfff), n = rnd() & 31, lo = v, hi = 0;
     switch (rnd() % 12) {
-    case 0: __asm__ volatile("movups (%0), %%xmm0" ::"r"(a) : "memory"); break;
-    case 1: __asm__ volatile("movups %%xmm0, (%0)" ::"r"(a) : "memory"); break;
-    case 2: __asm__ volatile("lock xaddl %k0, (%1)" : "+r"(v) : "r"(a) : "memory"); break;
-    case 3: __asm__ volatile("xchgq %0, (%1)" : "+r"(v) : "r"(a) : "memory"); break;
-    case 4: __asm__ volatile("lock cmpxchg16b (%0)" ::"r"(a & ~15ull), "a"(lo), "d"(hi), "b"(v), "c"(n) : "memory", "cc"); break;
-    case 5: __asm__ volatile("lock btsl %k0, (%1)" ::"r"(v), "r"(a) : "memory", "cc"); break;
-    case 6: __asm__ volatile("rep movsb" : "+S"(a), "+D"(b), "+c"(n)::"memory"); break;
-    case 7: __asm__ volatile("rep movsq" : "+S"(b), "+D"(a), "+c"(n)::"memory"); break;
-    case 8: __asm__ volatile("rep stosl" : "+D"(a), "+c"(n) : "a"(v) : "memory"); break;
-    case 9: __asm__ volatile("fnsave (%0); fninit" ::"r"(a) : "memory"); break;
-    case 10: __asm__ volatile("fxsave (%0)" ::"r"(a & ~15ull) : "memory"); break;
-    default: __asm__ volatile("call *%0" ::"r"(a) : "memory", "rax", "rcx", "rdx"); /* fetching code from registers */
+    case 0:
+        __asm__ volatile("movups (%0), %%xmm0" ::"r"(a) : "memory");
+        break;
+    case 1:
+        __asm__ volatile("movups %%xmm0, (%0)" ::"r"(a) : "memory");
+        break;
+    case 2:
+        __asm__ volatile("lock xaddl %k0, (%1)" : "+r"(v) : "r"(a) : "memory");
+        break;
+    case 3:
+        __asm__ volatile("xchgq %0, (%1)" : "+r"(v) : "r"(a) : "memory");
+        break;
+    case 4:
+        __asm__ volatile("lock cmpxchg16b (%0)" ::"r"(a & ~15ull), "a"(lo), "d"(hi), "b"(v), "c"(n)
+                         : "memory", "cc");
+        break;
+    case 5:
+        __asm__ volatile("lock btsl %k0, (%1)" ::"r"(v), "r"(a) : "memory", "cc");
+        break;
+    case 6:
+        __asm__ volatile("rep movsb" : "+S"(a), "+D"(b), "+c"(n)::"memory");
+        break;
+    case 7:
+        __asm__ volatile("rep movsq" : "+S"(b), "+D"(a), "+c"(n)::"memory");
+        break;
+    case 8:
+        __asm__ volatile("rep stosl" : "+D"(a), "+c"(n) : "a"(v) : "memory");
+        break;
+    case 9:
+        __asm__ volatile("fnsave (%0); fninit" ::"r"(a) : "memory");
+        break;
+    case 10:
+        __asm__ volatile("fxsave (%0)" ::"r"(a & ~15ull) : "memory");
+        break;
+    default:
+        __asm__ volatile("call *%0" ::"r"(a)
+                         : "memory", "rax", "rcx", "rdx"); /* fetching code from registers */
     }
 }
 
@@ -118,7 +145,8 @@ void do_mmio(unsigned n)
     for (unsigned i = 0; i < n; i++) {
         uint64_t a = place(), v = value();
         unsigned size = 1u << (rnd() & 3), form = (unsigned)rnd() & 15;
-        bool apic = a - IOAPIC < 0x1000 || a - LAPIC < 0x1000 || (a >= BARS && a < BARS + 0x20000000 && (a & 0x4000));
+        bool apic =
+            a - IOAPIC < 0x1000 || a - LAPIC < 0x1000 || (a >= BARS && a < BARS + 0x20000000 && (a & 0x4000));
         if (form == 0 && !apic)
             TRY(odd_access(a, v));
         else if (form & 1)
@@ -155,7 +183,8 @@ void fix_bars(void)
 void do_config(unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        unsigned slot = (unsigned)rnd() & 31, off = (unsigned)rnd() & (rnd() & 1 ? 0xff : 0xfff), size = 1u << rnd() % 3;
+        unsigned slot = (unsigned)rnd() & 31, off = (unsigned)rnd() & (rnd() & 1 ? 0xff : 0xfff),
+                 size = 1u << rnd() % 3;
         slot = rnd() & 7 ? slot & 7 : slot;
         off &= ~(size - 1);
         uint32_t v = (uint32_t)value();
@@ -184,7 +213,9 @@ static bool kept(uint32_t msr)
 
 void do_msr(unsigned n)
 {
-    static const uint32_t base[] = {0, 0x100, 0x170, 0x200, 0x2f0, 0x400, 0x480, 0x6e0, 0x800, 0x830, 0xc0000080, 0xc0000100, 0xc0010000, 0x40000000, 0x4b564d00, 0x0d90};
+    static const uint32_t base[] = {0,          0x100,      0x170,      0x200, 0x2f0,      0x400,
+                                    0x480,      0x6e0,      0x800,      0x830, 0xc0000080, 0xc0000100,
+                                    0xc0010000, 0x40000000, 0x4b564d00, 0x0d90};
     for (unsigned i = 0; i < n; i++) {
         uint32_t msr = base[rnd() & 15] + ((uint32_t)rnd() & 31), a = 0, c = 0, b, d;
         uint64_t v = value();
@@ -208,9 +239,11 @@ void do_msr(unsigned n)
 void do_walk(unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        uint64_t table = PLAYGROUND + (rnd() & 0xff000), a = (1ull << 39) * (1 + me()->index) | (rnd() & 0x7fffffffff);
+        uint64_t table = PLAYGROUND + (rnd() & 0xff000),
+                 a = (1ull << 39) * (1 + me()->index) | (rnd() & 0x7fffffffff);
         for (unsigned k = 0; k < 512; k += 1 + ((unsigned)rnd() & 31))
-            wr(table + 8 * k, 8, rnd() & 3 ? (target() & ~0xfffull) | (rnd() & 0x80000000000001ff) | 1 : value());
+            wr(table + 8 * k, 8,
+               rnd() & 3 ? (target() & ~0xfffull) | (rnd() & 0x80000000000001ff) | 1 : value());
         pml4[1 + me()->index] = (rnd() & 3 ? table : target() & ~0xfffull) | (rnd() & 0xfff) | 1;
         __asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
         for (unsigned k = 0; k < 8; k++) {

@@ -1,4 +1,5 @@
-/* Rings and descriptors, half right, for every virtio device on either transport (virtio 1.2, 2.7, 4.1.4, 4.2.2). */
+/* Rings and descriptors, half right, for every virtio device on either transport
+ * (virtio 1.2, 2.7, 4.1.4, 4.2.2). */
 #include "hammer.h"
 
 enum { REQUESTS = 0x100000 }; /* in the playground: heads of requests and frames, page by page */
@@ -6,19 +7,28 @@ enum { REQUESTS = 0x100000 }; /* in the playground: heads of requests and frames
 struct regs {
     bool mmio;
     uint64_t base;
-    unsigned status, dev_sel, dev_feat, drv_sel, drv_feat, q_sel, q_max, q_size, q_enable, desc, avail, used, reset;
+    unsigned status, dev_sel, dev_feat, drv_sel, drv_feat, q_sel, q_max, q_size, q_enable, desc, avail, used,
+        reset;
 };
 
 static bool find(unsigned slot, struct regs *r)
 {
     uint64_t m = VIRTIO_MMIO + slot * 0x1000ull;
     if (rd(m, 4) == 0x74726976 && rd(m + 8, 4)) {
-        *r = (struct regs){true, m, 0x70, 0x14, 0x10, 0x24, 0x20, 0x30, 0x34, 0x38, 0x44, 0x80, 0x90, 0xa0, 0xc0};
+        *r = (struct regs){true, m,    0x70, 0x14, 0x10, 0x24, 0x20, 0x30,
+                           0x34, 0x38, 0x44, 0x80, 0x90, 0xa0, 0xc0};
         return true;
     }
     if (rd(ECAM + ((slot + 1) << 15), 2) != 0x1af4)
         return false;
-    *r = (struct regs){false, rd(ECAM + ((slot + 1) << 15 | 0x10), 4) & ~15ull, 0x14, 0, 4, 8, 12, 0x16, 0x18, 0x18, 0x1c, 0x20, 0x28, 0x30, 0x3a};
+    *r = (struct regs){false, rd(ECAM + ((slot + 1) << 15 | 0x10), 4) & ~15ull,
+                       0x14,  0,
+                       4,     8,
+                       12,    0x16,
+                       0x18,  0x18,
+                       0x1c,  0x20,
+                       0x28,  0x30,
+                       0x3a};
     return r->base >= BARS && r->base < ECAM;
 }
 
@@ -30,7 +40,9 @@ static unsigned width(const struct regs *r, unsigned narrow)
 static void lay_requests(void)
 {
     static const uint32_t types[] = {0, 1, 4, 8, 11, 13, 0, 1};
-    static const uint8_t frame[] = {0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 0, 0x45, 0, 1, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 2, 15, 10, 0, 2, 2};
+    static const uint8_t frame[] = {0x52, 0x55, 10,   0, 2, 2,  0x52, 0x54, 0, 0x12, 0x34, 0x56,
+                                    8,    0,    0x45, 0, 1, 0,  0,    0,    0, 0,    64,   17,
+                                    0,    0,    10,   0, 2, 15, 10,   0,    2, 2};
     static const uint8_t protocol[] = {1, 6, 17, 58, 0, 2, 41, 255}, dest[] = {2, 3, 15, 255};
     for (unsigned i = 0; i < 64; i++) {
         uint64_t at = PLAYGROUND + REQUESTS + 0x1000 * i;
@@ -101,7 +113,9 @@ static void descriptor(uint64_t at, unsigned i, unsigned size)
 static void good_chain(uint64_t at, unsigned size)
 {
     uint64_t head = PLAYGROUND + REQUESTS + ((rnd() & 31) << 13 | (rnd() & 1) << 12);
-    const uint64_t d[3][3] = {{head, rnd() & 1 ? 16 : 12 + (rnd() & 0x1ff), 1}, {PLAYGROUND + 0x400000 + (rnd() & 0xff000), (rnd() & 15) << 9, 1 | (rnd() & 2)}, {PLAYGROUND + 0x600000, 1, 2}};
+    const uint64_t d[3][3] = {{head, rnd() & 1 ? 16 : 12 + (rnd() & 0x1ff), 1},
+                              {PLAYGROUND + 0x400000 + (rnd() & 0xff000), (rnd() & 15) << 9, 1 | (rnd() & 2)},
+                              {PLAYGROUND + 0x600000, 1, 2}};
     for (unsigned i = 0; i < 3 && i < size; i++) {
         wr(at + 16 * i, 8, d[i][0]);
         wr(at + 16 * i + 8, 4, d[i][1]);

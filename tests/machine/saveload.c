@@ -1,6 +1,6 @@
 /*
- * saveload: runs a machine from a config file; on SIGUSR1 saves it to two files and ends; or begins from two such files. What the whole-machine
- * save and load tests drive, until commands for it come.
+ * saveload: runs a machine from a config file; on SIGUSR1 saves it to two files and ends; or begins from two
+ * such files. What the whole-machine save and load tests drive, until commands for it come.
  *
  *     saveload CONFIG.json STATE MEMORY          run; SIGUSR1: pause, save, exit 0
  *     saveload CONFIG.json STATE MEMORY --load   load, resume; SIGUSR1: save over new names STATE.2, MEMORY.2
@@ -56,8 +56,8 @@ int main(int argc, char **argv)
         return 2;
     bool load = argc > 4 && !strcmp(argv[4], "--load");
     vm_config_init(&cfg);
-    if (host_read_file(argv[1], 1 << 20, &text, &len, &e) || vm_config_from_json(&cfg, (char *)text, len, argv[1], &e) ||
-        vm_config_check(&cfg, &e))
+    if (host_read_file(argv[1], 1 << 20, &text, &len, &e) ||
+        vm_config_from_json(&cfg, (char *)text, len, argv[1], &e) || vm_config_check(&cfg, &e))
         return fail(&e);
     free(text);
     sigset_t set;

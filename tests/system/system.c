@@ -1,6 +1,7 @@
 /*
- * system: privileged and system instructions, one line for each case: its name and what came of it: "ok", or the vector with its error code (and the
- * address of a page fault). The log goes to the first serial line and to port 0xe9, and must be the same wherever the image runs.
+ * system: privileged and system instructions, one line for each case: its name and what came of it: "ok", or
+ * the vector with its error code (and the address of a page fault). The log goes to the first serial line and
+ * to port 0xe9, and must be the same wherever the image runs.
  */
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -68,12 +69,15 @@ static void report(const char *name)
 }
 
 /* Run `text` with %rax, %rcx, %rdx as given; a fault ends it. */
-#define TRY(name, text, a_, c_, d_)                                                                         \
-    do {                                                                                                    \
-        u64 a = (a_), c = (c_), d = (d_);                                                                   \
-        caught.vector = 99;                                                                                 \
-        __asm__ volatile("movq $1f, recover\n mov %%rsp, saved_rsp\n" text "\n1: mov saved_rsp, %%rsp" : "+a"(a), "+c"(c), "+d"(d) : : "rbx", "memory", "cc"); \
-        report(name);                                                                                       \
+#define TRY(name, text, a_, c_, d_)                                                                          \
+    do {                                                                                                     \
+        u64 a = (a_), c = (c_), d = (d_);                                                                    \
+        caught.vector = 99;                                                                                  \
+        __asm__ volatile("movq $1f, recover\n mov %%rsp, saved_rsp\n" text "\n1: mov saved_rsp, %%rsp"       \
+                         : "+a"(a), "+c"(c), "+d"(d)                                                         \
+                         :                                                                                   \
+                         : "rbx", "memory", "cc");                                                           \
+        report(name);                                                                                        \
     } while (0)
 
 static void print_value(const char *name, u64 v)
@@ -118,8 +122,10 @@ static void transfers(void)
     TRY("lretq to code not present", "push $0x40\n push $1f\n lretq", 0, 0, 0);
     TRY("lretq to code with L and D", "push $0x48\n push $1f\n lretq", 0, 0, 0);
     TRY("lretq to user code, rpl 0", "push $0x20\n push $1f\n lretq", 0, 0, 0);
-    TRY("iretq with a null selector", "push $0x10\n push $0x60000\n push $2\n push $0\n push $1f\n iretq", 0, 0, 0);
-    TRY("iretq with user stack for the kernel", "push $0x1b\n push $0x60000\n push $2\n push $8\n push $1f\n iretq", 0, 0, 0);
+    TRY("iretq with a null selector", "push $0x10\n push $0x60000\n push $2\n push $0\n push $1f\n iretq", 0,
+        0, 0);
+    TRY("iretq with user stack for the kernel",
+        "push $0x1b\n push $0x60000\n push $2\n push $8\n push $1f\n iretq", 0, 0, 0);
     TRY("int 0x50 beyond the table", "int $0x50", 0, 0, 0);
     TRY("int3", "int3", 0, 0, 0);
     TRY("icebp", ".byte 0xf1", 0, 0, 0);
@@ -128,7 +134,8 @@ static void transfers(void)
 
 static void describe(void)
 {
-    static const u16 selectors[] = {0, 8, 0x10, 0x1b, 0x23, 0x28, 0x30, 0x38, 0x40, 0x50, 0x58, 0x68, 0x78, 0x1000};
+    static const u16 selectors[] = {0,    8,    0x10, 0x1b, 0x23, 0x28, 0x30,
+                                    0x38, 0x40, 0x50, 0x58, 0x68, 0x78, 0x1000};
 
     for (unsigned i = 0; i < sizeof(selectors) / sizeof(selectors[0]); i++) {
         u64 rights = 0, limit = 0;
@@ -182,7 +189,8 @@ static void addresses(void)
     TRY("load, not canonical", "mov (%%rax), %%rcx", 1ul << 47, 0, 0);
     TRY("invlpg, not canonical", "invlpg (%%rax)", 1ul << 47, 0, 0);
     TRY("jmp, not canonical", "jmp *%%rax", 1ul << 47, 0, 0);
-    TRY("lgdt, base not canonical", "push %%rax\n pushw $0x7f\n lgdt (%%rsp)\n add $10, %%rsp", 1ul << 47, 0, 0);
+    TRY("lgdt, base not canonical", "push %%rax\n pushw $0x7f\n lgdt (%%rsp)\n add $10, %%rsp", 1ul << 47, 0,
+        0);
 }
 
 /* Each access against each page-table entry. */
@@ -191,7 +199,12 @@ static void paging(void)
     static const struct {
         const char *name;
         u64 bits;
-    } rows[] = {{"absent", 0}, {"read only", 1}, {"writable", 3}, {"user read only", 5}, {"no execute", 3 | 1ul << 63}, {"reserved bit", 3 | 1ul << 51}};
+    } rows[] = {{"absent", 0},
+                {"read only", 1},
+                {"writable", 3},
+                {"user read only", 5},
+                {"no execute", 3 | 1ul << 63},
+                {"reserved bit", 3 | 1ul << 51}};
     u64 entry = directory[1];
 
     for (unsigned i = 0; i < 512; i++)

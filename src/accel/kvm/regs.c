@@ -119,9 +119,21 @@ static int set_sregs(struct kvm_vcpu *v, const struct x86_state *s)
 /* enum x86_gpr's order, in KVM's structure. */
 #define GPRS(R)                                                                                              \
     R(X86_RAX, rax)                                                                                          \
-    R(X86_RCX, rcx) R(X86_RDX, rdx) R(X86_RBX, rbx) R(X86_RSP, rsp) R(X86_RBP, rbp) R(X86_RSI, rsi)          \
-        R(X86_RDI, rdi) R(X86_R8, r8) R(X86_R9, r9) R(X86_R10, r10) R(X86_R11, r11) R(X86_R12, r12)          \
-            R(X86_R13, r13) R(X86_R14, r14) R(X86_R15, r15)
+    R(X86_RCX, rcx)                                                                                          \
+    R(X86_RDX, rdx)                                                                                          \
+    R(X86_RBX, rbx)                                                                                          \
+    R(X86_RSP, rsp)                                                                                          \
+    R(X86_RBP, rbp)                                                                                          \
+    R(X86_RSI, rsi)                                                                                          \
+    R(X86_RDI, rdi)                                                                                          \
+    R(X86_R8, r8)                                                                                            \
+    R(X86_R9, r9)                                                                                            \
+    R(X86_R10, r10)                                                                                          \
+    R(X86_R11, r11)                                                                                          \
+    R(X86_R12, r12)                                                                                          \
+    R(X86_R13, r13)                                                                                          \
+    R(X86_R14, r14)                                                                                          \
+    R(X86_R15, r15)
 
 static int get_regs(struct kvm_vcpu *v, struct x86_state *s, struct err *e)
 {

@@ -1,14 +1,17 @@
 /*
  * child: the engine in a confined process of its own (accel_config.engine_process).
  *
- * The process is forked from the VMM, so the arena, shared RAM, its notes and the program itself lie at the same addresses in both. It holds one
- * thread for each vCPU, then gives up everything else: memory that is not this guest's, descriptors, and all but a handful of system calls.
+ * The process is forked from the VMM, so the arena, shared RAM, its notes and the program itself lie at the
+ * same addresses in both. It holds one thread for each vCPU, then gives up everything else: memory that is
+ * not this guest's, descriptors, and all but a handful of system calls.
  *
- * Each vCPU has a mailbox. The parent's vCPU thread hands over TURN_RUN and waits; the child's thread runs engine_run, and returns the turn for each
- * callout (port, MMIO, EOI, ..) and at the end. Whoever waits polls for a moment, then sleeps on the turn. Interrupts, kicks, wakes and reads of state need no
- * turn: they work on the arena from either side.
+ * Each vCPU has a mailbox. The parent's vCPU thread hands over TURN_RUN and waits; the child's thread runs
+ * engine_run, and returns the turn for each callout (port, MMIO, EOI, ..) and at the end. Whoever waits polls
+ * for a moment, then sleeps on the turn. Interrupts, kicks, wakes and reads of state need no turn: they work
+ * on the arena from either side.
  *
- * The child ends when the parent does: its first thread reads from a pipe whose other end only the parent holds.
+ * The child ends when the parent does: its first thread reads from a pipe whose other end only the parent
+ * holds.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +64,8 @@ static unsigned wait_turn(const struct soft *s, struct soft_mailbox *b, unsigned
         turn = __atomic_load_n(&b->turn, __ATOMIC_SEQ_CST);
         if (wanted >> turn & 1)
             break;
-        if (syscall(SYS_futex, &b->turn, FUTEX_WAIT, turn, ms ? &ts : NULL, NULL, 0) < 0 && errno == ETIMEDOUT) {
+        if (syscall(SYS_futex, &b->turn, FUTEX_WAIT, turn, ms ? &ts : NULL, NULL, 0) < 0 &&
+            errno == ETIMEDOUT) {
             turn = 0;
             break;
         }
@@ -78,7 +82,8 @@ static unsigned this_cpu(const struct soft *s)
     return (unsigned)(((uintptr_t)__builtin_frame_address(0) - (uintptr_t)s->stacks) / STACK_SIZE);
 }
 
-uint64_t soft_child_call(struct soft *s, enum soft_op op, uint64_t address, unsigned size, uint64_t value, const char *text)
+uint64_t soft_child_call(struct soft *s, enum soft_op op, uint64_t address, unsigned size, uint64_t value,
+                         const char *text)
 {
     struct soft_mailbox *b = &s->shared->box[this_cpu(s)];
 
@@ -138,10 +143,12 @@ static int give_up_the_rest(struct soft *s, int pipe_end)
     keep[n++] = (struct confine_range){(uintptr_t)s, (uintptr_t)s + sizeof(*s)};
     keep[n++] = (struct confine_range){(uintptr_t)s->engine, (uintptr_t)s->engine + s->arena_size};
     keep[n++] = (struct confine_range){twin, twin + 1};
-    keep[n++] = (struct confine_range){(uintptr_t)s->stacks, (uintptr_t)s->stacks + (size_t)s->cfg.cpus * STACK_SIZE};
+    keep[n++] =
+        (struct confine_range){(uintptr_t)s->stacks, (uintptr_t)s->stacks + (size_t)s->cfg.cpus * STACK_SIZE};
     for (unsigned i = 0; i < s->memory_count; i++) {
         uint64_t pages = s->memory[i].size / MEM_PAGE;
-        uintptr_t host = (uintptr_t)s->memory[i].host, notes = (uintptr_t)s->memory[i].notes, gens = (uintptr_t)s->memory[i].gens;
+        uintptr_t host = (uintptr_t)s->memory[i].host, notes = (uintptr_t)s->memory[i].notes,
+                  gens = (uintptr_t)s->memory[i].gens;
         keep[n++] = (struct confine_range){host, host + s->memory[i].size};
         keep[n++] = (struct confine_range){notes, notes + pages};
         keep[n++] = (struct confine_range){gens, gens + pages * sizeof(uint32_t)};
@@ -200,7 +207,8 @@ static int note_memory(struct soft *s, struct err *e)
             continue; /* ROM is served by calls */
         }
         if (s->memory_count == SOFT_MAX_SHARED)
-            return err_set(e, ENOTSUP, "engine-process: more than %d pieces of guest memory", SOFT_MAX_SHARED);
+            return err_set(e, ENOTSUP, "engine-process: more than %d pieces of guest memory",
+                           SOFT_MAX_SHARED);
         s->memory[s->memory_count].host = r->host;
         s->memory[s->memory_count].size = r->size;
         s->memory[s->memory_count].notes = r->notes;
@@ -223,7 +231,8 @@ static int wait_ready(struct soft *s, struct err *e)
 
     for (unsigned ms = 0; !__atomic_load_n(&s->shared->ready, __ATOMIC_SEQ_CST); ms += 100) {
         if (ms >= READY_MS || child_is_dead(s))
-            return err_set(e, EIO, "engine-process: the engine's process did not start (seccomp refused here?)");
+            return err_set(e, EIO,
+                           "engine-process: the engine's process did not start (seccomp refused here?)");
         syscall(SYS_futex, &s->shared->ready, FUTEX_WAIT, 0, &tenth, NULL, 0);
     }
     return 0;
@@ -235,7 +244,8 @@ int soft_child_start(struct soft *s, struct err *e)
 
     if (r)
         return r;
-    s->stacks = mmap(NULL, (size_t)s->cfg.cpus * STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    s->stacks = mmap(NULL, (size_t)s->cfg.cpus * STACK_SIZE, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (s->stacks == MAP_FAILED) {
         s->stacks = NULL;
         return err_sys(e, errno, "engine-process: stacks");
@@ -312,7 +322,8 @@ static void serve(struct soft *s, struct soft_mailbox *b)
     }
 }
 
-int soft_child_run(struct soft *s, unsigned cpu, enum engine_exit *why, struct engine_exit_info *info, struct err *e)
+int soft_child_run(struct soft *s, unsigned cpu, enum engine_exit *why, struct engine_exit_info *info,
+                   struct err *e)
 {
     struct soft_mailbox *b = &s->shared->box[cpu];
     struct mem_reader *reader = s->vcpu[cpu]->reader;

@@ -1,8 +1,10 @@
 /*
- * internal: the accelerator object, and what soft.c (accel_ops) and child.c (the engine in a process of its own) share.
+ * internal: the accelerator object, and what soft.c (accel_ops) and child.c (the engine in a process of its
+ * own) share.
  *
- * struct soft lies in a private mapping: a forked engine process has its own copy at the same address, in which `child_side` is set. So the engine's outside
- * is one table with one opaque pointer in both processes, and each function knows on which side it runs.
+ * struct soft lies in a private mapping: a forked engine process has its own copy at the same address, in
+ * which `child_side` is set. So the engine's outside is one table with one opaque pointer in both processes,
+ * and each function knows on which side it runs.
  */
 #ifndef SOFT_INTERNAL_H
 #define SOFT_INTERNAL_H
@@ -30,7 +32,7 @@ struct soft_mailbox {
     uint32_t waiting[2]; /* parent, child: may sleep on it */
     uint32_t op, size;
     uint64_t address, value;
-    uint32_t exit;    /* enum engine_exit */
+    uint32_t exit; /* enum engine_exit */
     struct engine_exit_info info;
     char text[256];
 };
@@ -63,10 +65,10 @@ struct soft {
     uint32_t tsc_khz;
     /* engine_process */
     bool child_side;
-    pid_t child;       /* 0: threads */
-    int alive;         /* write end of a pipe: the child ends when it closes */
-    unsigned spins;    /* polls of a mailbox before sleeping */
-    uint8_t *stacks;   /* of the child's vCPU threads */
+    pid_t child;     /* 0: threads */
+    int alive;       /* write end of a pipe: the child ends when it closes */
+    unsigned spins;  /* polls of a mailbox before sleeping */
+    uint8_t *stacks; /* of the child's vCPU threads */
     struct {
         const uint8_t *host;
         uint64_t size;
@@ -85,9 +87,11 @@ void soft_wake(uint32_t *word);
 int soft_child_start(struct soft *s, struct err *e);
 void soft_child_stop(struct soft *s);
 /* engine_run in the child, its callouts served here. -EIO when the child has died. */
-int soft_child_run(struct soft *s, unsigned cpu, enum engine_exit *why, struct engine_exit_info *info, struct err *e);
+int soft_child_run(struct soft *s, unsigned cpu, enum engine_exit *why, struct engine_exit_info *info,
+                   struct err *e);
 /* On the child's side: hand a callout to the parent and wait for the answer. */
-uint64_t soft_child_call(struct soft *s, enum soft_op op, uint64_t address, unsigned size, uint64_t value, const char *text);
+uint64_t soft_child_call(struct soft *s, enum soft_op op, uint64_t address, unsigned size, uint64_t value,
+                         const char *text);
 /* The child can reach this memory. */
 bool soft_child_shares(const struct soft *s, const uint8_t *host);
 

@@ -11,11 +11,13 @@
 
 void soft_sleep(uint32_t *word, uint64_t host_deadline_ns)
 {
-    struct timespec ts = {.tv_sec = (time_t)(host_deadline_ns / 1000000000), .tv_nsec = (long)(host_deadline_ns % 1000000000)};
+    struct timespec ts = {.tv_sec = (time_t)(host_deadline_ns / 1000000000),
+                          .tv_nsec = (long)(host_deadline_ns % 1000000000)};
     uint32_t awake = AWAKE;
 
     if (__atomic_compare_exchange_n(word, &awake, ASLEEP, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-        syscall(SYS_futex, word, FUTEX_WAIT_BITSET, ASLEEP, host_deadline_ns == UINT64_MAX ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY);
+        syscall(SYS_futex, word, FUTEX_WAIT_BITSET, ASLEEP, host_deadline_ns == UINT64_MAX ? NULL : &ts, NULL,
+                FUTEX_BITSET_MATCH_ANY);
     __atomic_store_n(word, AWAKE, __ATOMIC_SEQ_CST);
 }
 

@@ -8,8 +8,8 @@ static bool is_memory(const struct mem_section *s)
 
 static bool follows(const struct engine_slot *s, const struct engine_slot *next)
 {
-    return s->gpa + s->size == next->gpa && s->host + s->size == next->host && s->readonly == next->readonly &&
-           s->notes + s->size / MEM_PAGE == next->notes;
+    return s->gpa + s->size == next->gpa && s->host + s->size == next->host &&
+           s->readonly == next->readonly && s->notes + s->size / MEM_PAGE == next->notes;
 }
 
 unsigned soft_slots(const struct mem_view *v, struct engine_slot *out)
@@ -25,8 +25,12 @@ unsigned soft_slots(const struct mem_view *v, struct engine_slot *out)
         struct ram *r = s->region->ram;
         if (off % MEM_PAGE)
             continue;
-        struct engine_slot slot = {.gpa = from, .size = to - from, .host = r->host + off, .notes = r->notes + off / MEM_PAGE,
-                                   .gens = r->gens + off / MEM_PAGE, .readonly = s->kind != MEM_RAM};
+        struct engine_slot slot = {.gpa = from,
+                                   .size = to - from,
+                                   .host = r->host + off,
+                                   .notes = r->notes + off / MEM_PAGE,
+                                   .gens = r->gens + off / MEM_PAGE,
+                                   .readonly = s->kind != MEM_RAM};
         if (n && follows(&out[n - 1], &slot))
             out[n - 1].size += slot.size;
         else if (n < ENGINE_MAX_SLOTS)

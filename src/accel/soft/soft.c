@@ -1,7 +1,9 @@
 /*
- * soft: the software engine behind the accelerator contract, its vCPUs as threads of this process or of a child (child.c).
+ * soft: the software engine behind the accelerator contract, its vCPUs as threads of this process or of a
+ * child (child.c).
  *
- * The engine sees guest memory as slots (mirrored from the map's views) and everything else through struct engine_outside.
+ * The engine sees guest memory as slots (mirrored from the map's views) and everything else through struct
+ * engine_outside.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -132,9 +134,19 @@ static void out_log(void *o, int level, const char *text)
 }
 
 static const struct engine_outside outside = {
-    .pio_read = out_pio_read, .pio_write = out_pio_write, .mmio_read = out_mmio_read, .mmio_write = out_mmio_write,
-    .ack_extint = out_ack_extint, .eoi = out_eoi, .now_ns = out_now, .wall_ns = out_wall, .sleep = out_sleep, .wake = out_wake,
-    .barrier = out_barrier, .quiescent = out_quiescent, .log = out_log,
+    .pio_read = out_pio_read,
+    .pio_write = out_pio_write,
+    .mmio_read = out_mmio_read,
+    .mmio_write = out_mmio_write,
+    .ack_extint = out_ack_extint,
+    .eoi = out_eoi,
+    .now_ns = out_now,
+    .wall_ns = out_wall,
+    .sleep = out_sleep,
+    .wake = out_wake,
+    .barrier = out_barrier,
+    .quiescent = out_quiescent,
+    .log = out_log,
 };
 
 /* ---- memory ---- */
@@ -146,7 +158,8 @@ static void on_map_changed(void *opaque, const struct mem_view *was, const struc
     (void)was;
     unsigned n = soft_slots(now, slot), kept = 0;
     for (unsigned i = 0; i < n; i++)
-        if (!s->child || soft_child_shares(s, slot[i].host)) /* what the child cannot reach is served by calls */
+        if (!s->child ||
+            soft_child_shares(s, slot[i].host)) /* what the child cannot reach is served by calls */
             slot[kept++] = slot[i];
     n = kept;
     engine_set_slots(s->engine, slot, n);
@@ -336,11 +349,28 @@ static void soft_close(struct accel *a)
 }
 
 static const struct accel_ops soft_ops = {
-    .name = "soft", .close = soft_close, .vcpu_new = soft_vcpu_new, .vcpu_free = soft_vcpu_free, .vcpu_run = soft_run,
-    .vcpu_kick = soft_kick, .vcpu_quiesce = soft_quiesce, .vcpu_get = soft_get, .vcpu_set = soft_set, .vcpu_debug = soft_debug,
-    .vcpu_translate = soft_translate, .vcpu_nmi = soft_nmi, .msi = soft_msi, .extint = soft_extint,
-    .time_stopped = soft_time_stopped, .irqfd = soft_irqfd, .doorbell = soft_doorbell, .dirty_log = soft_dirty_log,
-    .dirty_collect = soft_dirty_collect, .stats = soft_stats, .cpuid = soft_cpuid, .tsc_khz = soft_tsc_khz,
+    .name = "soft",
+    .close = soft_close,
+    .vcpu_new = soft_vcpu_new,
+    .vcpu_free = soft_vcpu_free,
+    .vcpu_run = soft_run,
+    .vcpu_kick = soft_kick,
+    .vcpu_quiesce = soft_quiesce,
+    .vcpu_get = soft_get,
+    .vcpu_set = soft_set,
+    .vcpu_debug = soft_debug,
+    .vcpu_translate = soft_translate,
+    .vcpu_nmi = soft_nmi,
+    .msi = soft_msi,
+    .extint = soft_extint,
+    .time_stopped = soft_time_stopped,
+    .irqfd = soft_irqfd,
+    .doorbell = soft_doorbell,
+    .dirty_log = soft_dirty_log,
+    .dirty_collect = soft_dirty_collect,
+    .stats = soft_stats,
+    .cpuid = soft_cpuid,
+    .tsc_khz = soft_tsc_khz,
 };
 
 static int build_cpuid(struct soft *s, struct err *e)
@@ -349,7 +379,10 @@ static int build_cpuid(struct soft *s, struct err *e)
     if (!s->cpuid)
         return err_set(e, ENOMEM, "out of memory");
     for (unsigned i = 0; i < s->cfg.cpus; i++) {
-        struct x86_cpu_config c = {.model = s->cfg.cpu_model, .cpus = s->cfg.cpus, .apic_id = i, .tsc_khz = s->tsc_khz,
+        struct x86_cpu_config c = {.model = s->cfg.cpu_model,
+                                   .cpus = s->cfg.cpus,
+                                   .apic_id = i,
+                                   .tsc_khz = s->tsc_khz,
                                    .hypervisor_leaves = true};
         engine_features(&c.allow);
         int r = x86_cpuid_build(&s->cpuid[i], &c, e);
@@ -361,11 +394,14 @@ static int build_cpuid(struct soft *s, struct err *e)
 
 static int build_engine(struct soft *s, struct err *e)
 {
-    struct engine_config ec = {
-        .cpus = s->cfg.cpus, .tsc_khz = s->tsc_khz, .log_exceptions = s->cfg.debug_exceptions, .cpuid = s->cpuid};
+    struct engine_config ec = {.cpus = s->cfg.cpus,
+                               .tsc_khz = s->tsc_khz,
+                               .log_exceptions = s->cfg.debug_exceptions,
+                               .cpuid = s->cpuid};
     size_t size = engine_arena_size(&ec);
     s->arena_size = size + sizeof(struct soft_shared);
-    void *arena = mmap(NULL, s->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *arena =
+        mmap(NULL, s->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED)
         return err_sys(e, errno, "cannot map %zu MiB for the software engine", s->arena_size >> 20);
     s->shared = (struct soft_shared *)(void *)((uint8_t *)arena + size);

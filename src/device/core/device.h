@@ -1,9 +1,10 @@
 /*
  * device: what every device of the guest's has in common.
  *
- * A device is a small object: `x_new(config, where its wires go, its backend, its loop)` gives a whole one or none; `x_free(NULL)` is fine; no
- * singletons. It embeds struct device first. Its lock (rank LOCK_DEVICE) is taken by bus and memory dispatch (give it to bus_claim / mem_region),
- * by its own loop callbacks, and by save, load and reset.
+ * A device is a small object: `x_new(config, where its wires go, its backend, its loop)` gives a whole one or
+ * none; `x_free(NULL)` is fine; no singletons. It embeds struct device first. Its lock (rank LOCK_DEVICE) is
+ * taken by bus and memory dispatch (give it to bus_claim / mem_region), by its own loop callbacks, and by
+ * save, load and reset.
  */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
@@ -14,13 +15,16 @@ struct err;
 struct device;
 
 struct device_ops {
-    const char *kind;                                   /* "serial", "virtio-blk" */
-    void (*reset)(struct device *d);                    /* to power-on state; lock held */
-    void (*pause)(struct device *d);                    /* stop touching guest memory and finish what is in flight; loop thread, lock not held; may be NULL */
-    void (*resume)(struct device *d);                   /* undo pause: kick queues that have work; may be NULL */
-    /* Fill `out` (at most `max`) with the objects to save; returns the count. The objects stay the device's. */
+    const char *kind;                 /* "serial", "virtio-blk" */
+    void (*reset)(struct device *d);  /* to power-on state; lock held */
+    void (*pause)(struct device *d);  /* stop touching guest memory and finish what is in flight; loop thread,
+                                         lock not held; may be NULL */
+    void (*resume)(struct device *d); /* undo pause: kick queues that have work; may be NULL */
+    /* Fill `out` (at most `max`) with the objects to save; returns the count. The objects stay the device's.
+     */
     unsigned (*saved)(struct device *d, struct saved *out, unsigned max);
-    /* After all sections of the machine are loaded: re-arm timers, recompute lines. No interrupt is raised that was not pending. May be NULL. */
+    /* After all sections of the machine are loaded: re-arm timers, recompute lines. No interrupt is raised
+     * that was not pending. May be NULL. */
     int (*loaded)(struct device *d, struct err *e);
     void (*free)(struct device *d);
 };
@@ -32,11 +36,13 @@ struct device {
 };
 
 void device_init(struct device *d, const struct device_ops *ops, unsigned instance);
-/* As device_init, for what other devices raise interrupts into under their own lock: an interrupt controller has rank LOCK_IRQ. */
+/* As device_init, for what other devices raise interrupts into under their own lock: an interrupt controller
+ * has rank LOCK_IRQ. */
 void device_init_rank(struct device *d, const struct device_ops *ops, unsigned instance, enum lock_rank rank);
 void device_fini(struct device *d);
 
-/* The same five operations for whoever holds a list of devices; each takes the lock where the operation wants it held. */
+/* The same five operations for whoever holds a list of devices; each takes the lock where the operation wants
+ * it held. */
 void device_reset(struct device *d);
 void device_pause(struct device *d);
 void device_resume(struct device *d);

@@ -13,18 +13,18 @@
 #include <stdint.h>
 
 struct pit_counter {
-    uint64_t start;      /* tick at which the count was N; while held: ticks counted so far */
-    uint64_t next_at;    /* tick at which `next` takes effect, when `next` is not 0 */
-    uint32_t n, next;    /* 1..65536; n 0: no count was written */
+    uint64_t start;            /* tick at which the count was N; while held: ticks counted so far */
+    uint64_t next_at;          /* tick at which `next` takes effect, when `next` is not 0 */
+    uint32_t n, next;          /* 1..65536; n 0: no count was written */
     uint8_t mode, bcd, access; /* as in the control word; access 1 low, 2 high, 3 both */
     uint8_t gate;
-    uint8_t running;     /* false: held (gate), or waiting for a count or trigger */
+    uint8_t running; /* false: held (gate), or waiting for a count or trigger */
     /* modes 1 and 5: a count is there, a gate edge starts it. Others: a count is there */
     uint8_t armed;
-    uint8_t fired;       /* modes 1 and 5: triggered at least once, so the output follows the count */
-    uint8_t low_byte, have_low;      /* the first of two bytes being written */
-    uint8_t read_high;               /* the next read gives the high byte */
-    uint8_t latched, latch_left;     /* count latched; bytes of it not yet read */
+    uint8_t fired;               /* modes 1 and 5: triggered at least once, so the output follows the count */
+    uint8_t low_byte, have_low;  /* the first of two bytes being written */
+    uint8_t read_high;           /* the next read gives the high byte */
+    uint8_t latched, latch_left; /* count latched; bytes of it not yet read */
     uint16_t latch;
     uint8_t status_latched, status;
 };

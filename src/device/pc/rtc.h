@@ -21,7 +21,7 @@ enum { RTC_CENTURY = 0x32 }; /* CMOS byte of the century, for the FADT */
 
 struct rtc_config {
     struct bus *bus;
-    uint16_t port;       /* of the index; data is the next one */
+    uint16_t port; /* of the index; data is the next one */
     struct irq_line irq;
     struct clock *clock;
     struct loop *loop;

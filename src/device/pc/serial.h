@@ -23,7 +23,7 @@ struct serial_config {
     struct irq_line irq;
     struct clock *clock; /* for the character time-out */
     struct loop *loop;
-    struct chr *chr;     /* NULL: the other end is not connected (no carrier, output vanishes) */
+    struct chr *chr; /* NULL: the other end is not connected (no carrier, output vanishes) */
     unsigned instance;
 };
 

@@ -34,7 +34,7 @@ struct device *testdev_device(struct testdev *t);
 
 struct debugexit_config {
     struct bus *bus;
-    uint16_t port; /* four ports */
+    uint16_t port;                             /* four ports */
     void (*exit)(void *opaque, uint32_t code); /* lock held */
     void *opaque;
 };

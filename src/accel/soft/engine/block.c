@@ -1,14 +1,17 @@
 /*
  * block: finding, building and dropping blocks.
  *
- * Self- and cross-modifying code. A page's note says whether any vCPU holds decoded code of it (PAGE_CODE); its generation changes when such a page
- * is written. The writer stores first and then reads the note; the decoder sets the note first and then reads the bytes. On x86 a store may be
- * overtaken by a later load, so one side needs a barrier between the two: it is the decoder, who asks the kernel to make every other
- * vCPU thread pass one (membarrier) once per page, so that stores pay nothing. After it, either the writer's store is visible to the decoder, or
- * the writer sees the note and changes the generation after the store; the generation is read before the bytes, so the block is stale then.
+ * Self- and cross-modifying code. A page's note says whether any vCPU holds decoded code of it (PAGE_CODE);
+ * its generation changes when such a page is written. The writer stores first and then reads the note; the
+ * decoder sets the note first and then reads the bytes. On x86 a store may be overtaken by a later load, so
+ * one side needs a barrier between the two: it is the decoder, who asks the kernel to make every other vCPU
+ * thread pass one (membarrier) once per page, so that stores pay nothing. After it, either the writer's store
+ * is visible to the decoder, or the writer sees the note and changes the generation after the store; the
+ * generation is read before the bytes, so the block is stale then.
  *
- * The writer clears the note when it changes the generation (a page of plain data again); the decoder looks at the note once more after reading
- * the generation, and begins anew when it is gone. NOTE_CODE_SEEN says that the barrier has passed, so that the page's later blocks need none.
+ * The writer clears the note when it changes the generation (a page of plain data again); the decoder looks
+ * at the note once more after reading the generation, and begins anew when it is gone. NOTE_CODE_SEEN says
+ * that the barrier has passed, so that the page's later blocks need none.
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"
@@ -17,7 +20,7 @@ enum { BUCKETS = 1 << 15, MAX_INSNS = 64 };
 
 struct block_cache {
     struct block *bucket[BUCKETS];
-    uint32_t zero;           /* the generation of what is not cached */
+    uint32_t zero; /* the generation of what is not cached */
     size_t used, size;
     uint64_t one_space[(sizeof(struct block) + sizeof(struct insn)) / 8 + 8];
     uint8_t space[] __attribute__((aligned(64)));
@@ -188,7 +191,8 @@ static void decode_crossing(struct cpu *c, struct block *b, const struct place *
     uint8_t bytes[15];
     host_copy(bytes, p->host, room);
     for (unsigned n = room; n < sizeof(bytes);) {
-        bytes[n] = q.host ? (uint8_t)host_load((uintptr_t)q.host + n - room, 1) : (uint8_t)cpu_mmio_read(c, q.gpa + n - room, 1);
+        bytes[n] = q.host ? (uint8_t)host_load((uintptr_t)q.host + n - room, 1)
+                          : (uint8_t)cpu_mmio_read(c, q.gpa + n - room, 1);
         n++;
         if (insn_decode(bytes, n, (enum cpu_mode)c->mode, &b->insn[0]) == 0)
             break;

@@ -1,5 +1,6 @@
 /*
- * cpuid: the CPUID instruction: the leaves that were built for this vCPU, with the bits that follow its present state.
+ * cpuid: the CPUID instruction: the leaves that were built for this vCPU, with the bits that follow its
+ * present state.
  */
 #include "accel/soft/engine/private.h"
 

@@ -3,7 +3,8 @@
  */
 #include "accel/soft/engine/private.h"
 
-static const uint64_t cr0_defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
+static const uint64_t cr0_defined =
+    CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 
 /* CR4 bits that this CPU has. */
 static uint64_t cr4_defined(const struct cpu *c)
@@ -61,7 +62,8 @@ static void set_cr0(struct cpu *c, uint64_t v)
             cpu_gp(c, 0);
         efer &= ~EFER_LMA;
     }
-    if (pae_tables(c, v, c->cr4, efer) && ((v ^ was) & (CR0_PG | CR0_CD | CR0_NW)) && !cpu_load_pdptes(c, c->cr3))
+    if (pae_tables(c, v, c->cr4, efer) && ((v ^ was) & (CR0_PG | CR0_CD | CR0_NW)) &&
+        !cpu_load_pdptes(c, c->cr3))
         cpu_gp(c, 0);
     c->cr0 = v;
     c->efer = efer;
@@ -101,7 +103,8 @@ static void set_cr4(struct cpu *c, uint64_t v)
         cpu_gp(c, 0);
     if ((v & CR4_PCIDE) && !(was & CR4_PCIDE) && (!c->long_mode || (c->cr3 & 0xfff)))
         cpu_gp(c, 0);
-    if (pae_tables(c, c->cr0, v, c->efer) && ((v ^ was) & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP)) && !cpu_load_pdptes(c, c->cr3))
+    if (pae_tables(c, c->cr0, v, c->efer) && ((v ^ was) & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP)) &&
+        !cpu_load_pdptes(c, c->cr3))
         cpu_gp(c, 0);
     c->cr4 = v;
     if ((v ^ was) & flushing)

@@ -1,8 +1,8 @@
 /*
  * debug: breakpoints and watchpoints, the guest's (DR0-DR7, SDM 3B 17.2) and gdb's.
  *
- * Pages with a data breakpoint stay out of the TLB, so that every access to them takes the slow path and is looked at here. Instruction
- * breakpoints make the loop go one instruction at a time.
+ * Pages with a data breakpoint stay out of the TLB, so that every access to them takes the slow path and is
+ * looked at here. Instruction breakpoints make the loop go one instruction at a time.
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"

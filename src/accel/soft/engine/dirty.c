@@ -1,8 +1,10 @@
-/* dirty: which pages vCPUs wrote. A store through a TLB entry that was filled while tracking marks the page's note (tlb.c, phys.c); collecting
- * turns those marks into PAGE_DIRTY and drops the entries, so that the next store marks anew. */
+/* dirty: which pages vCPUs wrote. A store through a TLB entry that was filled while tracking marks the page's
+ * note (tlb.c, phys.c); collecting turns those marks into PAGE_DIRTY and drops the entries, so that the next
+ * store marks anew. */
 #include "accel/soft/engine/private.h"
 
-/* With the world stopped: every vCPU comes inside again through cpu_enter, which looks at this before any other store. */
+/* With the world stopped: every vCPU comes inside again through cpu_enter, which looks at this before any
+ * other store. */
 static void flush_all(struct engine *en)
 {
     __atomic_fetch_add(&en->flush_version, 1, __ATOMIC_SEQ_CST);

@@ -1,7 +1,8 @@
 /*
- * engine: the software engine's own boundary. Freestanding: no malloc, no pointers into the VMM, no other room's functions but base/ and
- * the pure x86/ tables. All its state lies in one arena, a shared mapping; what it needs from outside is struct engine_outside. So the
- * same engine runs as threads of the VMM or in a child process that holds nothing but this guest (accel/soft/child.c).
+ * engine: the software engine's own boundary. Freestanding: no malloc, no pointers into the VMM, no other
+ * room's functions but base/ and the pure x86/ tables. All its state lies in one arena, a shared mapping;
+ * what it needs from outside is struct engine_outside. So the same engine runs as threads of the VMM or in a
+ * child process that holds nothing but this guest (accel/soft/child.c).
  *
  * Guest RAM reaches it as slots: host addresses are those of the process the engine runs in.
  */
@@ -19,12 +20,13 @@ enum { ENGINE_MAX_CPUS = 64, ENGINE_MAX_SLOTS = 64 };
 struct engine_slot {
     uint64_t gpa, size;
     uint8_t *host;
-    uint8_t *notes; /* PAGE_* of guest/mem.h, one byte a page */
-    uint32_t *gens; /* page generations */
+    uint8_t *notes;    /* PAGE_* of guest/mem.h, one byte a page */
+    uint32_t *gens;    /* page generations */
     uint32_t readonly; /* ROM and ROMD: writes go out by mmio_write */
 };
 
-/* The engine's whole outside. `o` is the opaque given at creation; functions run on the vCPU's thread unless said otherwise. */
+/* The engine's whole outside. `o` is the opaque given at creation; functions run on the vCPU's thread unless
+ * said otherwise. */
 struct engine_outside {
     uint32_t (*pio_read)(void *o, uint16_t port, unsigned size);
     void (*pio_write)(void *o, uint16_t port, unsigned size, uint32_t value);
@@ -32,12 +34,15 @@ struct engine_outside {
     void (*mmio_write)(void *o, uint64_t gpa, unsigned size, uint64_t value);
     int (*ack_extint)(void *o);
     void (*eoi)(void *o, uint8_t vector);
-    uint64_t (*now_ns)(void *o);               /* guest time: basis of TSC, APIC timer and paravirtual clock; any thread */
-    uint64_t (*wall_ns)(void *o);              /* wall clock, for KVM_WALL_CLOCK */
-    void (*sleep)(void *o, unsigned cpu, uint64_t deadline_ns); /* until engine_outside.wake(cpu) or guest time `deadline_ns` (UINT64_MAX: none) */
-    void (*wake)(void *o, unsigned cpu);       /* any thread; a wake before the sleep is not lost */
-    void (*barrier)(void *o);                  /* every other vCPU thread passes a full memory barrier before this returns */
-    void (*quiescent)(void *o, unsigned cpu);  /* the vCPU holds no slot pointer now; called at least every few ms while it runs */
+    uint64_t (*now_ns)(void *o);  /* guest time: basis of TSC, APIC timer and paravirtual clock; any thread */
+    uint64_t (*wall_ns)(void *o); /* wall clock, for KVM_WALL_CLOCK */
+    void (*sleep)(void *o, unsigned cpu, uint64_t deadline_ns); /* until engine_outside.wake(cpu) or guest
+                                                                   time `deadline_ns` (UINT64_MAX: none) */
+    void (*wake)(void *o, unsigned cpu); /* any thread; a wake before the sleep is not lost */
+    void (*barrier)(void *o); /* every other vCPU thread passes a full memory barrier before this returns */
+    void (*quiescent)(
+        void *o,
+        unsigned cpu); /* the vCPU holds no slot pointer now; called at least every few ms while it runs */
     void (*log)(void *o, int level, const char *text);
 };
 
@@ -54,13 +59,15 @@ struct engine; /* the arena */
 size_t engine_arena_size(const struct engine_config *cfg);
 /* Build the engine in zeroed shared memory, aligned to pages. Every vCPU is in its RESET state. */
 struct engine *engine_init(void *arena, size_t size, const struct engine_config *cfg);
-/* Attach this process to it: who answers. Must be called once in the process that runs vCPUs (again after fork). 0, or the negative errno of
- * native_area_attach: the arena must be a shared mapping, and executable memory allowed. */
+/* Attach this process to it: who answers. Must be called once in the process that runs vCPUs (again after
+ * fork). 0, or the negative errno of native_area_attach: the arena must be a shared mapping, and executable
+ * memory allowed. */
 int engine_attach(struct engine *en, const struct engine_outside *out, void *opaque);
 /* Where the executable view of machine code lies in this process (native_area.c). */
 uint64_t engine_machine_code(const struct engine *en);
-/* Replace the slots; all vCPU threads that run see them at their next instruction boundary, and this returns when they do (the caller
- * must not hold what a vCPU needs to reach one: called from mem listeners, i.e. possibly on a vCPU thread inside mmio_write). */
+/* Replace the slots; all vCPU threads that run see them at their next instruction boundary, and this returns
+ * when they do (the caller must not hold what a vCPU needs to reach one: called from mem listeners, i.e.
+ * possibly on a vCPU thread inside mmio_write). */
 void engine_set_slots(struct engine *en, const struct engine_slot *slots, unsigned count);
 
 enum engine_exit { ENGINE_KICKED, ENGINE_DEBUG, ENGINE_TRIPLE_FAULT, ENGINE_FAILED };
@@ -73,7 +80,8 @@ enum engine_exit engine_run(struct engine *en, unsigned cpu, struct engine_exit_
 void engine_kick(struct engine *en, unsigned cpu); /* any thread, signal safe */
 
 void engine_get(struct engine *en, unsigned cpu, struct x86_state *s);
-int engine_set(struct engine *en, unsigned cpu, const struct x86_state *s); /* -EINVAL: state that this CPU cannot be in */
+int engine_set(struct engine *en, unsigned cpu,
+               const struct x86_state *s); /* -EINVAL: state that this CPU cannot be in */
 int engine_translate(struct engine *en, unsigned cpu, uint64_t linear, uint64_t *gpa);
 int engine_msi(struct engine *en, uint64_t address, uint32_t data); /* any thread: number of targets */
 void engine_extint(struct engine *en, bool level);                  /* any thread */
@@ -83,15 +91,17 @@ void engine_debug(struct engine *en, unsigned cpu, const struct vcpu_debug *d);
 struct accel_stats;
 void engine_stats(struct engine *en, struct accel_stats *out);
 
-/* Dirty tracking of vCPU writes; any thread outside the engine. collect ors PAGE_DIRTY into the slots' notes. */
+/* Dirty tracking of vCPU writes; any thread outside the engine. collect ors PAGE_DIRTY into the slots' notes.
+ */
 void engine_dirty_log(struct engine *en, bool on);
 void engine_dirty_collect(struct engine *en);
 /* What a guest of this engine may be offered: for struct x86_cpu_config.allow. */
 void engine_features(struct x86_features *f);
 
-/* Execute up to `count` instructions of `s` with the interpreter, without local APIC or interrupts: what completes an instruction that KVM refused,
- * and the heart of instruction tests. Works in `scratch` (engine_arena_size of a 1-CPU config, engine_init'ed, slots set). Returns the number executed;
- * an exception is delivered through the guest's IDT as ever. */
+/* Execute up to `count` instructions of `s` with the interpreter, without local APIC or interrupts: what
+ * completes an instruction that KVM refused, and the heart of instruction tests. Works in `scratch`
+ * (engine_arena_size of a 1-CPU config, engine_init'ed, slots set). Returns the number executed; an exception
+ * is delivered through the guest's IDT as ever. */
 unsigned engine_step_state(struct engine *scratch, struct x86_state *s, unsigned count);
 
 #endif

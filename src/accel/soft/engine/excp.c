@@ -1,8 +1,10 @@
 /*
- * excp: delivery of interrupts and exceptions, in real mode, protected mode (with v8086 and task gates) and 64-bit mode (SDM 3A chapter 6).
+ * excp: delivery of interrupts and exceptions, in real mode, protected mode (with v8086 and task gates) and
+ * 64-bit mode (SDM 3A chapter 6).
  *
- * Nothing of the new context is committed before the last push has succeeded, so a fault in delivery finds the interrupted context whole and is
- * delivered from there; in_exception says what was being delivered then (table 6-5).
+ * Nothing of the new context is committed before the last push has succeeded, so a fault in delivery finds
+ * the interrupted context whole and is delivered from there; in_exception says what was being delivered then
+ * (table 6-5).
  */
 #include <stdio.h>
 #include "accel/soft/engine/private.h"
@@ -66,7 +68,10 @@ static void enter_handler(struct cpu *c, uint64_t rip, uint64_t sp, uint64_t sp_
 
 static void deliver_real(struct cpu *c, const struct event *ev)
 {
-    struct frame f = {.ss = &c->seg[X86_SS], .sp = c->gpr[X86_RSP], .mask = mask_size(cpu_stack_size(c)), .set = set_for(c, 0)};
+    struct frame f = {.ss = &c->seg[X86_SS],
+                      .sp = c->gpr[X86_RSP],
+                      .mask = mask_size(cpu_stack_size(c)),
+                      .set = set_for(c, 0)};
 
     if (ev->vector * 4u + 3 > c->idtr.limit)
         cpu_gp(c, 0);
@@ -104,7 +109,8 @@ static void read_gate(struct cpu *c, const struct event *ev, struct gate *g)
     g->ist = low >> 32 & 7;
     g->sel = (uint16_t)(low >> 16);
     g->offset = (low & 0xffff) | (low >> 32 & 0xffff0000u) | high << 32;
-    bool known = g->type == 0xe || g->type == 0xf || (!c->long_mode && (g->type == 5 || g->type == 6 || g->type == 7));
+    bool known =
+        g->type == 0xe || g->type == 0xf || (!c->long_mode && (g->type == 5 || g->type == 6 || g->type == 7));
     if (!known)
         cpu_gp(c, idt_error(ev));
     if (ev->soft && g->dpl < c->cpl)
@@ -116,7 +122,8 @@ static void read_gate(struct cpu *c, const struct event *ev, struct gate *g)
 }
 
 /* The handler's code segment, and the privilege it runs at. */
-static unsigned handler_code(struct cpu *c, const struct event *ev, const struct gate *g, struct descriptor *d)
+static unsigned handler_code(struct cpu *c, const struct event *ev, const struct gate *g,
+                             struct descriptor *d)
 {
     uint32_t error = (g->sel & 0xfffcu) | ev->ext;
 
@@ -240,9 +247,9 @@ static void log_event(struct cpu *c, const struct event *ev)
 {
     char line[160];
 
-    snprintf(line, sizeof(line), "cpu%u: vector %u%s error %#x at %#x:%#llx cpl %u cr2 %#llx", c->index, ev->vector,
-             ev->soft ? " (soft)" : "", ev->has_error ? ev->error : 0, c->seg[X86_CS].sel, (unsigned long long)c->rip, c->cpl,
-             (unsigned long long)c->cr2);
+    snprintf(line, sizeof(line), "cpu%u: vector %u%s error %#x at %#x:%#llx cpl %u cr2 %#llx", c->index,
+             ev->vector, ev->soft ? " (soft)" : "", ev->has_error ? ev->error : 0, c->seg[X86_CS].sel,
+             (unsigned long long)c->rip, c->cpl, (unsigned long long)c->cr2);
     c->engine->out.log(c->engine->opaque, 3, line);
 }
 
@@ -338,7 +345,8 @@ void cpu_deliver_fault(struct cpu *c)
     c->in_exception = class;
     uint8_t held = ev.soft ? c->db_pending : 0;
     deliver(c, &ev);
-    /* What MOV SS held off strikes behind INT n and INT3, at the handler's first instruction; INT1 is a #DB itself. */
+    /* What MOV SS held off strikes behind INT n and INT3, at the handler's first instruction; INT1 is a #DB
+     * itself. */
     if (held)
         cpu_debug_fault(c, held);
 }

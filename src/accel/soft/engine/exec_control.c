@@ -1,5 +1,6 @@
 /*
- * exec_control: control and debug registers, descriptor-table registers, caches, TLB, interrupt flag, flags image, HLT (SDM 2A-2D).
+ * exec_control: control and debug registers, descriptor-table registers, caches, TLB, interrupt flag, flags
+ * image, HLT (SDM 2A-2D).
  */
 #include <string.h>
 #include "accel/soft/engine/exec_system.h"
@@ -163,7 +164,8 @@ static void exec_invpcid(struct cpu *c, const struct insn *in)
     need_feature(c, X86_F_INVPCID);
     cpu_need_cpl0(c);
     cpu_load_bytes(c, in->seg, insn_ea(c, in), d, 16, 1);
-    if (type > 3 || (type < 2 && (d[0] >> 12 || (!(c->cr4 & CR4_PCIDE) && d[0]))) || (type == 0 && !is_canonical(d[1])))
+    if (type > 3 || (type < 2 && (d[0] >> 12 || (!(c->cr4 & CR4_PCIDE) && d[0]))) ||
+        (type == 0 && !is_canonical(d[1])))
         cpu_gp(c, 0);
     cpu_tlb_flush_pcid(c, (unsigned)type, d[0], d[1]);
 }
@@ -277,14 +279,17 @@ bool exec_control_setup(struct insn *out, const ZydisDecodedInstruction *zi, con
         ZydisMnemonic mnemonic;
         exec_fn *exec;
     } rows[] = {
-        {ZYDIS_MNEMONIC_LMSW, exec_lmsw},     {ZYDIS_MNEMONIC_SMSW, exec_smsw},       {ZYDIS_MNEMONIC_CLTS, exec_clts},
-        {ZYDIS_MNEMONIC_LGDT, exec_lgdt},     {ZYDIS_MNEMONIC_LIDT, exec_lidt},       {ZYDIS_MNEMONIC_SGDT, exec_sgdt},
-        {ZYDIS_MNEMONIC_SIDT, exec_sidt},     {ZYDIS_MNEMONIC_INVD, exec_invd},       {ZYDIS_MNEMONIC_WBINVD, exec_invd},
-        {ZYDIS_MNEMONIC_INVLPG, exec_invlpg}, {ZYDIS_MNEMONIC_INVPCID, exec_invpcid}, {ZYDIS_MNEMONIC_CLI, exec_cli},
-        {ZYDIS_MNEMONIC_STI, exec_sti},       {ZYDIS_MNEMONIC_PUSHF, exec_pushf},     {ZYDIS_MNEMONIC_PUSHFD, exec_pushf},
-        {ZYDIS_MNEMONIC_PUSHFQ, exec_pushf},  {ZYDIS_MNEMONIC_POPF, exec_popf},       {ZYDIS_MNEMONIC_POPFD, exec_popf},
-        {ZYDIS_MNEMONIC_POPFQ, exec_popf},    {ZYDIS_MNEMONIC_STAC, exec_stac},       {ZYDIS_MNEMONIC_CLAC, exec_clac},
-        {ZYDIS_MNEMONIC_HLT, exec_hlt},
+        {ZYDIS_MNEMONIC_LMSW, exec_lmsw},       {ZYDIS_MNEMONIC_SMSW, exec_smsw},
+        {ZYDIS_MNEMONIC_CLTS, exec_clts},       {ZYDIS_MNEMONIC_LGDT, exec_lgdt},
+        {ZYDIS_MNEMONIC_LIDT, exec_lidt},       {ZYDIS_MNEMONIC_SGDT, exec_sgdt},
+        {ZYDIS_MNEMONIC_SIDT, exec_sidt},       {ZYDIS_MNEMONIC_INVD, exec_invd},
+        {ZYDIS_MNEMONIC_WBINVD, exec_invd},     {ZYDIS_MNEMONIC_INVLPG, exec_invlpg},
+        {ZYDIS_MNEMONIC_INVPCID, exec_invpcid}, {ZYDIS_MNEMONIC_CLI, exec_cli},
+        {ZYDIS_MNEMONIC_STI, exec_sti},         {ZYDIS_MNEMONIC_PUSHF, exec_pushf},
+        {ZYDIS_MNEMONIC_PUSHFD, exec_pushf},    {ZYDIS_MNEMONIC_PUSHFQ, exec_pushf},
+        {ZYDIS_MNEMONIC_POPF, exec_popf},       {ZYDIS_MNEMONIC_POPFD, exec_popf},
+        {ZYDIS_MNEMONIC_POPFQ, exec_popf},      {ZYDIS_MNEMONIC_STAC, exec_stac},
+        {ZYDIS_MNEMONIC_CLAC, exec_clac},       {ZYDIS_MNEMONIC_HLT, exec_hlt},
     };
 
     if (zi->mnemonic == ZYDIS_MNEMONIC_MOV) {
@@ -296,7 +301,8 @@ bool exec_control_setup(struct insn *out, const ZydisDecodedInstruction *zi, con
             continue;
         out->exec = rows[i].exec;
         if (zi->mnemonic == ZYDIS_MNEMONIC_LGDT || zi->mnemonic == ZYDIS_MNEMONIC_LIDT)
-            out->cond = (zi->machine_mode == ZYDIS_MACHINE_MODE_LEGACY_16) != ((zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) != 0);
+            out->cond = (zi->machine_mode == ZYDIS_MACHINE_MODE_LEGACY_16) !=
+                        ((zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) != 0);
         return true;
     }
     return false;

@@ -73,8 +73,10 @@ static void exec_int1(struct cpu *c, const struct insn *in)
 
 static struct x86_seg flat(uint16_t sel, bool code, unsigned dpl, bool wide)
 {
-    return (struct x86_seg){.sel = sel, .limit = 0xffffffff,
-                            .attr = (code ? 0xbu : 3u) | X86_SEG_S | dpl << 5 | X86_SEG_P | X86_SEG_G | (wide ? X86_SEG_L : X86_SEG_DB)};
+    return (struct x86_seg){.sel = sel,
+                            .limit = 0xffffffff,
+                            .attr = (code ? 0xbu : 3u) | X86_SEG_S | dpl << 5 | X86_SEG_P | X86_SEG_G |
+                                    (wide ? X86_SEG_L : X86_SEG_DB)};
 }
 
 static void enter(struct cpu *c, uint16_t cs, uint16_t ss, unsigned cpl, bool wide)
@@ -152,10 +154,12 @@ bool exec_far_setup(struct insn *out, const ZydisDecodedInstruction *zi)
         ZydisMnemonic mnemonic;
         exec_fn *exec;
     } rows[] = {
-        {ZYDIS_MNEMONIC_IRET, exec_iret},         {ZYDIS_MNEMONIC_IRETD, exec_iret},      {ZYDIS_MNEMONIC_IRETQ, exec_iret},
-        {ZYDIS_MNEMONIC_INT, exec_int},           {ZYDIS_MNEMONIC_INT3, exec_int3},       {ZYDIS_MNEMONIC_INTO, exec_into},
-        {ZYDIS_MNEMONIC_INT1, exec_int1},         {ZYDIS_MNEMONIC_SYSCALL, exec_syscall}, {ZYDIS_MNEMONIC_SYSRET, exec_sysret},
-        {ZYDIS_MNEMONIC_SYSENTER, exec_sysenter}, {ZYDIS_MNEMONIC_SYSEXIT, exec_sysexit},
+        {ZYDIS_MNEMONIC_IRET, exec_iret},       {ZYDIS_MNEMONIC_IRETD, exec_iret},
+        {ZYDIS_MNEMONIC_IRETQ, exec_iret},      {ZYDIS_MNEMONIC_INT, exec_int},
+        {ZYDIS_MNEMONIC_INT3, exec_int3},       {ZYDIS_MNEMONIC_INTO, exec_into},
+        {ZYDIS_MNEMONIC_INT1, exec_int1},       {ZYDIS_MNEMONIC_SYSCALL, exec_syscall},
+        {ZYDIS_MNEMONIC_SYSRET, exec_sysret},   {ZYDIS_MNEMONIC_SYSENTER, exec_sysenter},
+        {ZYDIS_MNEMONIC_SYSEXIT, exec_sysexit},
     };
 
     if (zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {

@@ -1,7 +1,8 @@
 /*
  * exec_io: IN, OUT, INS, OUTS (SDM 1 chapter 19), and who may use ports.
  *
- * A repeated INS or OUTS commits each element; it stops early when something wants attention and is then executed again from the same RIP.
+ * A repeated INS or OUTS commits each element; it stops early when something wants attention and is then
+ * executed again from the same RIP.
  */
 #include "accel/soft/engine/exec_system.h"
 
@@ -53,7 +54,8 @@ static void ins_one(struct cpu *c, const struct insn *in)
 {
     uint64_t at = c->gpr[X86_RDI] & mask_size(in->adsize);
 
-    cpu_probe_write(c, X86_ES, at, in->opsize); /* nothing is read from the device when the store would fault */
+    cpu_probe_write(c, X86_ES, at,
+                    in->opsize); /* nothing is read from the device when the store would fault */
     uint32_t v = cpu_in(c, (uint16_t)c->gpr[X86_RDX], in->opsize);
     cpu_store(c, X86_ES, at, in->opsize, v);
     advance(c, in, X86_RDI);
@@ -75,7 +77,8 @@ static void repeat(struct cpu *c, const struct insn *in, void (*one)(struct cpu 
         return;
     }
     for (unsigned n = 0; c->gpr[X86_RCX] & mask_size(in->adsize); n++) {
-        if (n == 256 || (n && (__atomic_load_n(&c->attention, __ATOMIC_RELAXED) || (c->rflags & X86_TF) || c->leave_block))) {
+        if (n == 256 || (n && (__atomic_load_n(&c->attention, __ATOMIC_RELAXED) || (c->rflags & X86_TF) ||
+                               c->leave_block))) {
             c->next_rip = c->rip;
             return;
         }

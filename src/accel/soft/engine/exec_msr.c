@@ -118,7 +118,8 @@ static void exec_xsetbv(struct cpu *c, const struct insn *in)
     c->leave_block = 1;
 }
 
-/* KVM's hypercall interface (Documentation/virt/kvm/x86/hypercalls.rst): none is offered. -ENOSYS of that interface is -1000, user mode gets -EPERM. */
+/* KVM's hypercall interface (Documentation/virt/kvm/x86/hypercalls.rst): none is offered. -ENOSYS of that
+ * interface is -1000, user mode gets -EPERM. */
 static void exec_vmcall(struct cpu *c, const struct insn *in)
 {
     (void)in;
@@ -135,10 +136,11 @@ bool exec_msr_setup(struct insn *out, const ZydisDecodedInstruction *zi)
         ZydisMnemonic mnemonic;
         exec_fn *exec;
     } rows[] = {
-        {ZYDIS_MNEMONIC_RDMSR, exec_rdmsr},   {ZYDIS_MNEMONIC_WRMSR, exec_wrmsr},   {ZYDIS_MNEMONIC_RDTSC, exec_rdtsc},
-        {ZYDIS_MNEMONIC_RDTSCP, exec_rdtscp}, {ZYDIS_MNEMONIC_RDPMC, exec_rdpmc},   {ZYDIS_MNEMONIC_CPUID, exec_cpuid},
-        {ZYDIS_MNEMONIC_XGETBV, exec_xgetbv}, {ZYDIS_MNEMONIC_XSETBV, exec_xsetbv}, {ZYDIS_MNEMONIC_VMCALL, exec_vmcall},
-        {ZYDIS_MNEMONIC_VMMCALL, exec_vmcall},
+        {ZYDIS_MNEMONIC_RDMSR, exec_rdmsr},   {ZYDIS_MNEMONIC_WRMSR, exec_wrmsr},
+        {ZYDIS_MNEMONIC_RDTSC, exec_rdtsc},   {ZYDIS_MNEMONIC_RDTSCP, exec_rdtscp},
+        {ZYDIS_MNEMONIC_RDPMC, exec_rdpmc},   {ZYDIS_MNEMONIC_CPUID, exec_cpuid},
+        {ZYDIS_MNEMONIC_XGETBV, exec_xgetbv}, {ZYDIS_MNEMONIC_XSETBV, exec_xsetbv},
+        {ZYDIS_MNEMONIC_VMCALL, exec_vmcall}, {ZYDIS_MNEMONIC_VMMCALL, exec_vmcall},
     };
 
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

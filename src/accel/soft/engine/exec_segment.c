@@ -259,7 +259,8 @@ static void exec_swapgs(struct cpu *c, const struct insn *in)
 
 static bool is_segment(const ZydisDecodedOperand *op)
 {
-    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_SEGMENT;
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+           ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_SEGMENT;
 }
 
 static exec_fn *move(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops)
@@ -295,10 +296,12 @@ bool exec_segment_setup(struct insn *out, const ZydisDecodedInstruction *zi, con
         ZydisMnemonic mnemonic;
         exec_fn *exec;
     } rows[] = {
-        {ZYDIS_MNEMONIC_SLDT, exec_sldt},         {ZYDIS_MNEMONIC_STR, exec_str},           {ZYDIS_MNEMONIC_LLDT, exec_lldt},
-        {ZYDIS_MNEMONIC_LTR, exec_ltr},           {ZYDIS_MNEMONIC_LAR, exec_lar},           {ZYDIS_MNEMONIC_LSL, exec_lsl},
-        {ZYDIS_MNEMONIC_VERR, exec_verr},         {ZYDIS_MNEMONIC_VERW, exec_verw},         {ZYDIS_MNEMONIC_ARPL, exec_arpl},
-        {ZYDIS_MNEMONIC_RDFSBASE, exec_rdfsbase}, {ZYDIS_MNEMONIC_RDGSBASE, exec_rdgsbase}, {ZYDIS_MNEMONIC_WRFSBASE, exec_wrfsbase},
+        {ZYDIS_MNEMONIC_SLDT, exec_sldt},         {ZYDIS_MNEMONIC_STR, exec_str},
+        {ZYDIS_MNEMONIC_LLDT, exec_lldt},         {ZYDIS_MNEMONIC_LTR, exec_ltr},
+        {ZYDIS_MNEMONIC_LAR, exec_lar},           {ZYDIS_MNEMONIC_LSL, exec_lsl},
+        {ZYDIS_MNEMONIC_VERR, exec_verr},         {ZYDIS_MNEMONIC_VERW, exec_verw},
+        {ZYDIS_MNEMONIC_ARPL, exec_arpl},         {ZYDIS_MNEMONIC_RDFSBASE, exec_rdfsbase},
+        {ZYDIS_MNEMONIC_RDGSBASE, exec_rdgsbase}, {ZYDIS_MNEMONIC_WRFSBASE, exec_wrfsbase},
         {ZYDIS_MNEMONIC_WRGSBASE, exec_wrgsbase}, {ZYDIS_MNEMONIC_SWAPGS, exec_swapgs},
     };
     int seg = far_segment(zi->mnemonic);

@@ -11,6 +11,6 @@ bool exec_system_setup(struct insn *out, const void *zydis_insn, const void *zyd
     (void)mode;
     if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
         return false;
-    return exec_far_setup(out, zi) || exec_segment_setup(out, zi, ops) || exec_control_setup(out, zi, ops) || exec_msr_setup(out, zi) ||
-           exec_io_setup(out, zi);
+    return exec_far_setup(out, zi) || exec_segment_setup(out, zi, ops) || exec_control_setup(out, zi, ops) ||
+           exec_msr_setup(out, zi) || exec_io_setup(out, zi);
 }

@@ -1,16 +1,21 @@
 /*
- * exec_system: what the files of the system family share: setup by file, each true when the instruction is its own.
+ * exec_system: what the files of the system family share: setup by file, each true when the instruction is
+ * its own.
  */
 #ifndef ENGINE_EXEC_SYSTEM_H
 #define ENGINE_EXEC_SYSTEM_H
 #include <Zydis/Zydis.h>
 #include "accel/soft/engine/private.h"
 
-bool exec_control_setup(struct insn *out, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops); /* CR, DR, tables, caches, TLB, flags */
-bool exec_segment_setup(struct insn *out, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops); /* segment registers, LAR and kin */
-bool exec_far_setup(struct insn *out, const ZydisDecodedInstruction *zi);    /* far transfers, INT, IRET, SYSCALL */
-bool exec_msr_setup(struct insn *out, const ZydisDecodedInstruction *zi);    /* MSR, TSC, CPUID, XCR, hypercalls */
-bool exec_io_setup(struct insn *out, const ZydisDecodedInstruction *zi);     /* IN, OUT, INS, OUTS */
+bool exec_control_setup(struct insn *out, const ZydisDecodedInstruction *zi,
+                        const ZydisDecodedOperand *ops); /* CR, DR, tables, caches, TLB, flags */
+bool exec_segment_setup(struct insn *out, const ZydisDecodedInstruction *zi,
+                        const ZydisDecodedOperand *ops); /* segment registers, LAR and kin */
+bool exec_far_setup(struct insn *out,
+                    const ZydisDecodedInstruction *zi); /* far transfers, INT, IRET, SYSCALL */
+bool exec_msr_setup(struct insn *out,
+                    const ZydisDecodedInstruction *zi); /* MSR, TSC, CPUID, XCR, hypercalls */
+bool exec_io_setup(struct insn *out, const ZydisDecodedInstruction *zi); /* IN, OUT, INS, OUTS */
 
 static inline void need_feature(struct cpu *c, uint32_t feature)
 {

@@ -1,7 +1,8 @@
 /*
  * far: far jumps, calls and returns, call gates, IRET (SDM 2A CALL, JMP, IRET, RET; SDM 3A 5.8).
  *
- * A transfer collects the new CS, stack and flags in locals; when all checks and stores are done it is committed in one piece.
+ * A transfer collects the new CS, stack and flags in locals; when all checks and stores are done it is
+ * committed in one piece.
  */
 #include "accel/soft/engine/private.h"
 
@@ -91,7 +92,8 @@ struct call_gate {
     uint8_t size, params;
 };
 
-/* What a system descriptor in a JMP or CALL leads to: a call gate is read into *g (true); a task is switched to (false). */
+/* What a system descriptor in a JMP or CALL leads to: a call gate is read into *g (true); a task is switched
+ * to (false). */
 static bool system_target(struct cpu *c, struct descriptor *d, uint16_t sel, bool call, struct call_gate *g)
 {
     unsigned type = X86_SEG_TYPE(d->attr), dpl = X86_SEG_DPL(d->attr);
@@ -105,7 +107,8 @@ static bool system_target(struct cpu *c, struct descriptor *d, uint16_t sel, boo
     if (!(d->attr & X86_SEG_P))
         cpu_raise_error(c, X86_NP, error);
     if (type == 5 || tss) {
-        task_switch(c, type == 5 ? (uint16_t)(d->low >> 16) : sel, call ? TASK_CALL : TASK_JUMP, c->next_rip, false, 0);
+        task_switch(c, type == 5 ? (uint16_t)(d->low >> 16) : sel, call ? TASK_CALL : TASK_JUMP, c->next_rip,
+                    false, 0);
         c->next_rip = c->rip;
         return false;
     }

@@ -15,9 +15,9 @@ enum operand_kind { OPD_NONE, OPD_REG, OPD_REG_HIGH /* AH CH DH BH: reg is 0..3 
 
 enum insn_flags {
     INSN_LOCK = 1,
-    INSN_REP = 2,    /* F3 on a string instruction */
+    INSN_REP = 2, /* F3 on a string instruction */
     INSN_REPNE = 4,
-    INSN_END = 8,    /* ends a block: may branch, or may change what the following bytes mean */
+    INSN_END = 8,     /* ends a block: may branch, or may change what the following bytes mean */
     INSN_NATIVE = 16, /* runs through a native thunk (exec_native.c) */
 };
 
@@ -25,26 +25,31 @@ enum { INSN_NO_REG = 0xff, INSN_RIP_BASE = 0xfe };
 
 struct insn {
     exec_fn *exec;
-    uint64_t imm;       /* sign- or zero-extended as the instruction uses it; branch displacement; far pointer offset */
-    int64_t disp;       /* memory displacement; for RIP_BASE relative to the NEXT instruction, as encoded; moffs: the whole offset */
+    uint64_t
+        imm; /* sign- or zero-extended as the instruction uses it; branch displacement; far pointer offset */
+    int64_t disp; /* memory displacement; for RIP_BASE relative to the NEXT instruction, as encoded; moffs:
+                     the whole offset */
     uint8_t len;
-    uint8_t opsize;     /* operand size in bytes: 1, 2, 4, 8 (16, 32 for vectors) */
-    uint8_t adsize;     /* address size: 2, 4, 8 */
-    uint8_t flags;      /* enum insn_flags */
-    uint8_t kind[3];    /* enum operand_kind of destination, source, third */
-    uint8_t reg[3];     /* register number of each register operand (GPR, segment, vector, mask, CR, DR as the instruction means) */
-    uint8_t base, index, scale, seg; /* memory operand: registers or INSN_NO_REG/INSN_RIP_BASE; scale 1, 2, 4, 8; seg: enum x86_seg_reg, default applied */
-    uint8_t memsize;    /* bytes that the memory operand accesses (0 for LEA and friends) */
-    uint8_t cond;       /* condition code 0..15 for Jcc, SETcc, CMOVcc */
-    uint16_t op;        /* sub-operation for families; the ZydisMnemonic otherwise */
-    uint16_t sel;       /* far pointer selector; second immediate (ENTER) */
-    uint32_t native;    /* offset of the native thunk in the engine's thunk area, 0: none yet */
-    uint8_t bytes[15];  /* as fetched: for native thunks and for checking */
-    uint8_t mnemonic_hi; /* spare */
+    uint8_t opsize;  /* operand size in bytes: 1, 2, 4, 8 (16, 32 for vectors) */
+    uint8_t adsize;  /* address size: 2, 4, 8 */
+    uint8_t flags;   /* enum insn_flags */
+    uint8_t kind[3]; /* enum operand_kind of destination, source, third */
+    uint8_t reg[3];  /* register number of each register operand (GPR, segment, vector, mask, CR, DR as the
+                        instruction means) */
+    uint8_t base, index, scale, seg; /* memory operand: registers or INSN_NO_REG/INSN_RIP_BASE; scale 1, 2, 4,
+                                        8; seg: enum x86_seg_reg, default applied */
+    uint8_t memsize;                 /* bytes that the memory operand accesses (0 for LEA and friends) */
+    uint8_t cond;                    /* condition code 0..15 for Jcc, SETcc, CMOVcc */
+    uint16_t op;                     /* sub-operation for families; the ZydisMnemonic otherwise */
+    uint16_t sel;                    /* far pointer selector; second immediate (ENTER) */
+    uint32_t native;                 /* offset of the native thunk in the engine's thunk area, 0: none yet */
+    uint8_t bytes[15];               /* as fetched: for native thunks and for checking */
+    uint8_t mnemonic_hi;             /* spare */
 };
 
-/* Decode at most `avail` (<= 15) bytes. 0: decoded. 1: more bytes are needed (the instruction runs into the next page).
- * Undefined or unsupported encodings give exec = exec_ud (raises #UD when executed), with a length of at least 1; over-long ones exec_gp. */
+/* Decode at most `avail` (<= 15) bytes. 0: decoded. 1: more bytes are needed (the instruction runs into the
+ * next page). Undefined or unsupported encodings give exec = exec_ud (raises #UD when executed), with a
+ * length of at least 1; over-long ones exec_gp. */
 int insn_decode(const uint8_t *bytes, unsigned avail, enum cpu_mode mode, struct insn *out);
 
 /* Effective address of the memory operand (offset within its segment), masked to the address size. */
@@ -85,10 +90,14 @@ static inline void insn_set_reg(struct cpu *c, const struct insn *in, unsigned i
 
 exec_fn exec_ud, exec_gp;
 
-/* Families, each by file. A family's setup fills in->exec (and in->op, in->native); false: not mine. `zi` is a ZydisDecodedInstruction *, `ops` its
- * ZydisDecodedOperand array; generic fields of *out are filled already. */
-bool exec_int_setup(struct insn *out, const void *zi, const void *ops, enum cpu_mode mode);    /* exec_int*.c: integer, string, bit, near control flow */
-bool exec_system_setup(struct insn *out, const void *zi, const void *ops, enum cpu_mode mode); /* exec_system.c: privileged, segment, far, I/O, MSR */
-bool exec_fp_setup(struct insn *out, const void *zi, const void *ops, enum cpu_mode mode);     /* exec_fp*.c: x87, MMX, SSE, AVX, FXSAVE, XSAVE */
+/* Families, each by file. A family's setup fills in->exec (and in->op, in->native); false: not mine. `zi` is
+ * a ZydisDecodedInstruction *, `ops` its ZydisDecodedOperand array; generic fields of *out are filled
+ * already. */
+bool exec_int_setup(struct insn *out, const void *zi, const void *ops,
+                    enum cpu_mode mode); /* exec_int*.c: integer, string, bit, near control flow */
+bool exec_system_setup(struct insn *out, const void *zi, const void *ops,
+                       enum cpu_mode mode); /* exec_system.c: privileged, segment, far, I/O, MSR */
+bool exec_fp_setup(struct insn *out, const void *zi, const void *ops,
+                   enum cpu_mode mode); /* exec_fp*.c: x87, MMX, SSE, AVX, FXSAVE, XSAVE */
 
 #endif

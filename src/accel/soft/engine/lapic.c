@@ -1,14 +1,21 @@
 /*
- * lapic: the local APIC's registers and priorities (SDM 3A chapter 11), in xAPIC and x2APIC form. Messages between APICs are in lapic_bus.c, the
- * timer in lapic_timer.c.
+ * lapic: the local APIC's registers and priorities (SDM 3A chapter 11), in xAPIC and x2APIC form. Messages
+ * between APICs are in lapic_bus.c, the timer in lapic_timer.c.
  *
- * Threads: the owner's thread does everything but three things. Any thread may set a bit of IRR and TMR (atomic) and then asks for attention; and
- * any thread may read what decides whether a message is meant for this APIC (base, id, LDR, DFR, SVR), each one word.
+ * Threads: the owner's thread does everything but three things. Any thread may set a bit of IRR and TMR
+ * (atomic) and then asks for attention; and any thread may read what decides whether a message is meant for
+ * this APIC (base, id, LDR, DFR, SVR), each one word.
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"
 
-enum { SVR_ENABLE = 0x100, SVR_NO_EOI = 0x1000, LVT_MASKED = 0x10000, LVT_MODE = 0x700, VERSION = 0x00050014 };
+enum {
+    SVR_ENABLE = 0x100,
+    SVR_NO_EOI = 0x1000,
+    LVT_MASKED = 0x10000,
+    LVT_MODE = 0x700,
+    VERSION = 0x00050014
+};
 enum { ESR_ILLEGAL_SEND = 0x20, ESR_ILLEGAL_REGISTER = 0x80 };
 
 static const uint32_t lvt_writable[6] = {0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff};
@@ -33,7 +40,8 @@ bool lapic_is_page(const struct cpu *c, uint64_t gpa)
 {
     uint64_t base = apic(c)->base;
 
-    return (base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE && (gpa & ~0xfffull) == (base & ~0xfffull);
+    return (base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE &&
+           (gpa & ~0xfffull) == (base & ~0xfffull);
 }
 
 /* ---- priorities (SDM 3A 11.8) ---- */
@@ -108,7 +116,8 @@ static void end_of_interrupt(struct cpu *c)
     if (v < 0)
         return;
     a->isr[v >> 5] &= ~(1u << (v & 31));
-    if ((__atomic_load_n(&a->tmr[v >> 5], __ATOMIC_RELAXED) >> (v & 31) & 1) && !(a->svr & SVR_NO_EOI) && en->out.eoi) {
+    if ((__atomic_load_n(&a->tmr[v >> 5], __ATOMIC_RELAXED) >> (v & 31) & 1) && !(a->svr & SVR_NO_EOI) &&
+        en->out.eoi) {
         cpu_leave(c);
         en->out.eoi(en->opaque, (uint8_t)v);
         cpu_enter(c);
@@ -350,7 +359,8 @@ bool lapic_msr_write(struct cpu *c, uint32_t index, uint64_t value)
     default:
         break;
     }
-    if (r >= X86_LAPIC_LVT_TIMER && r <= X86_LAPIC_LVT_ERROR && (v & ~(lvt_writable[r - X86_LAPIC_LVT_TIMER] | LVT_MASKED | 0x5000u)))
+    if (r >= X86_LAPIC_LVT_TIMER && r <= X86_LAPIC_LVT_ERROR &&
+        (v & ~(lvt_writable[r - X86_LAPIC_LVT_TIMER] | LVT_MASKED | 0x5000u)))
         return false;
     return register_write(c, r, v);
 }
@@ -360,10 +370,12 @@ bool lapic_msr_write(struct cpu *c, uint32_t index, uint64_t value)
 bool lapic_base_write(struct cpu *c, uint64_t value, bool host)
 {
     struct lapic *a = apic(c);
-    uint64_t mode = value & (APIC_BASE_ENABLE | APIC_BASE_X2APIC), was = a->base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+    uint64_t mode = value & (APIC_BASE_ENABLE | APIC_BASE_X2APIC),
+             was = a->base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC);
 
     if (!host) {
-        if ((mode & APIC_BASE_X2APIC) && (mode != (APIC_BASE_ENABLE | APIC_BASE_X2APIC) || !cpu_has(c, X86_F_X2APIC)))
+        if ((mode & APIC_BASE_X2APIC) &&
+            (mode != (APIC_BASE_ENABLE | APIC_BASE_X2APIC) || !cpu_has(c, X86_F_X2APIC)))
             return false;
         if ((was & APIC_BASE_X2APIC) && mode == APIC_BASE_ENABLE)
             return false;

@@ -1,5 +1,6 @@
 /*
- * lapic_bus: messages to local APICs: from the interrupt command register, from I/O APIC and MSI (SDM 3A 11.6, 11.11).
+ * lapic_bus: messages to local APICs: from the interrupt command register, from I/O APIC and MSI (SDM
+ * 3A 11.6, 11.11).
  */
 #include "accel/soft/engine/private.h"
 
@@ -90,7 +91,8 @@ struct message {
     bool logical, level;
 };
 
-/* Lowest priority goes to one of those addressed, in turn: priorities are not compared, which the SDM leaves to the platform (11.6.2.4). */
+/* Lowest priority goes to one of those addressed, in turn: priorities are not compared, which the SDM leaves
+ * to the platform (11.6.2.4). */
 static int deliver(struct engine *en, const struct message *m)
 {
     unsigned start = 0;
@@ -115,7 +117,10 @@ static int deliver(struct engine *en, const struct message *m)
 void lapic_send(struct cpu *c, uint32_t icr, uint32_t dest)
 {
     struct engine *en = c->engine;
-    struct message m = {.dest = dest, .all = lapic_x2(&c->priv->lapic) ? 0xffffffff : 0xff, .vector = (uint8_t)icr, .mode = icr >> 8 & 7,
+    struct message m = {.dest = dest,
+                        .all = lapic_x2(&c->priv->lapic) ? 0xffffffff : 0xff,
+                        .vector = (uint8_t)icr,
+                        .mode = icr >> 8 & 7,
                         .logical = icr & 0x800};
     unsigned shorthand = icr >> 18 & 3;
 
@@ -141,8 +146,12 @@ void lapic_send(struct cpu *c, uint32_t icr, uint32_t dest)
 
 int engine_msi(struct engine *en, uint64_t address, uint32_t data)
 {
-    struct message m = {.dest = (uint32_t)(address >> 12) & 0xff, .all = 0xff, .vector = (uint8_t)data, .mode = data >> 8 & 7,
-                        .logical = address & 4, .level = data & 0x8000};
+    struct message m = {.dest = (uint32_t)(address >> 12) & 0xff,
+                        .all = 0xff,
+                        .vector = (uint8_t)data,
+                        .mode = data >> 8 & 7,
+                        .logical = address & 4,
+                        .level = data & 0x8000};
 
     if ((address & 0xfff00000u) != APIC_BASE_ADDR || address >> 32)
         return 0;

@@ -1,5 +1,6 @@
 /*
- * lapic_timer: one-shot, periodic and TSC-deadline modes (SDM 3A 11.5.4), in guest nanoseconds. The count runs at X86_APIC_BUS_HZ before its divider.
+ * lapic_timer: one-shot, periodic and TSC-deadline modes (SDM 3A 11.5.4), in guest nanoseconds. The count
+ * runs at X86_APIC_BUS_HZ before its divider.
  *
  * timer_due is the guest time of the next expiry; the run loop compares it with the clock (run.c).
  */

@@ -1,7 +1,9 @@
 /*
- * mem: accesses by segment and offset, and by linear address: everything that the inline path does not settle.
+ * mem: accesses by segment and offset, and by linear address: everything that the inline path does not
+ * settle.
  *
- * An access that crosses a page translates both pages before it touches either, so a fault on the second leaves the first unread and unwritten.
+ * An access that crosses a page translates both pages before it touches either, so a fault on the second
+ * leaves the first unread and unwritten.
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"
@@ -22,7 +24,8 @@ bool seg_holds(const struct x86_seg *s, uint64_t off, unsigned n)
     return last <= s->limit;
 }
 
-/* Segment checks of `n` bytes at seg:off; the linear address. SDM 3A 5.3 (limits), 5.5 (types), 3.3.7.1 (canonical). */
+/* Segment checks of `n` bytes at seg:off; the linear address. SDM 3A 5.3 (limits), 5.5 (types), 3.3.7.1
+ * (canonical). */
 static uint64_t seg_linear(struct cpu *c, unsigned seg, uint64_t off, unsigned n, bool write)
 {
     const struct x86_seg *s = &c->seg[seg];
@@ -75,7 +78,8 @@ struct pieces {
     unsigned n1, n2;
 };
 
-static void place_both(struct cpu *c, uint64_t linear, unsigned n, enum tlb_kind kind, enum tlb_set set, struct pieces *p)
+static void place_both(struct cpu *c, uint64_t linear, unsigned n, enum tlb_kind kind, enum tlb_set set,
+                       struct pieces *p)
 {
     unsigned room = 4096 - (unsigned)(linear & 0xfff);
 
@@ -137,7 +141,8 @@ static void write_place(struct cpu *c, const struct place *p, const uint8_t *in,
 }
 
 /* A callout may have replaced the slots: host pointers from before it are not used after it. */
-static void refresh(struct cpu *c, const struct place *first, uint64_t linear, enum tlb_kind kind, enum tlb_set set, struct place *p)
+static void refresh(struct cpu *c, const struct place *first, uint64_t linear, enum tlb_kind kind,
+                    enum tlb_set set, struct place *p)
 {
     if (!first->host && p->host)
         cpu_place(c, linear, kind, set, p);
@@ -215,7 +220,8 @@ void cpu_store_slow(struct cpu *c, unsigned seg, uint64_t off, unsigned size, ui
 }
 
 /* Longer pieces: every page is translated before any byte moves. */
-static unsigned long_places(struct cpu *c, uint64_t linear, unsigned n, enum tlb_kind kind, struct place *p, unsigned *len)
+static unsigned long_places(struct cpu *c, uint64_t linear, unsigned n, enum tlb_kind kind, struct place *p,
+                            unsigned *len)
 {
     unsigned count = 0;
 
@@ -443,7 +449,8 @@ void cpu_set_sp(struct cpu *c, uint64_t sp)
 {
     unsigned size = cpu_stack_size(c);
 
-    if (size == 4) /* only the low half belongs to the stack; outside 64-bit mode the upper half is not seen */
+    if (size ==
+        4) /* only the low half belongs to the stack; outside 64-bit mode the upper half is not seen */
         c->gpr[X86_RSP] = (uint32_t)sp;
     else
         cpu_set_gpr(c, X86_RSP, size, sp);

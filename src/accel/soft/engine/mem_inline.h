@@ -1,9 +1,10 @@
 /*
  * mem_inline: the fast path of cpu_load and cpu_store. Included by cpu.h; nothing else includes it.
  *
- * A hit in the soft TLB proves everything: that the address is canonical, the page mapped with these rights, plain RAM on this host, and that the
- * access does not cross the page (the tag is compared with the page of the last byte, the entry chosen by the first). fast_read and fast_write say
- * that the segment needs no check of its own. All else goes to the slow functions of mem.c.
+ * A hit in the soft TLB proves everything: that the address is canonical, the page mapped with these rights,
+ * plain RAM on this host, and that the access does not cross the page (the tag is compared with the page of
+ * the last byte, the entry chosen by the first). fast_read and fast_write say that the segment needs no check
+ * of its own. All else goes to the slow functions of mem.c.
  */
 #ifndef ENGINE_MEM_INLINE_H
 #define ENGINE_MEM_INLINE_H
@@ -14,8 +15,9 @@ void cpu_store_slow(struct cpu *c, unsigned seg, uint64_t off, unsigned size, ui
 /* A store went to a page whose note says PAGE_CODE: decoded instructions of it, everywhere, are dropped. */
 void cpu_code_written(struct cpu *c, uint64_t gpa);
 
-/* Host memory of any alignment; one access of that size (aligned ones are single-copy atomic on every host CPU). By inline assembly, so that no
- * compiler splits or repeats it, and because a guest may race with itself as it likes: the thread sanitizer is told nothing. */
+/* Host memory of any alignment; one access of that size (aligned ones are single-copy atomic on every host
+ * CPU). By inline assembly, so that no compiler splits or repeats it, and because a guest may race with
+ * itself as it likes: the thread sanitizer is told nothing. */
 struct host_u16 {
     uint16_t v;
 } __attribute__((packed, may_alias));
@@ -74,7 +76,8 @@ static inline void host_copy(void *to, const void *from, uint64_t n)
 #endif
 }
 
-/* The page of a store that has just been made holds decoded code. Read after the store, in program order: block.c explains. */
+/* The page of a store that has just been made holds decoded code. Read after the store, in program order:
+ * block.c explains. */
 static inline __attribute__((always_inline)) bool note_has_code(const uint8_t *note)
 {
     __asm__ volatile("" ::: "memory");
@@ -82,7 +85,8 @@ static inline __attribute__((always_inline)) bool note_has_code(const uint8_t *n
 }
 
 /* The TLB entry that proves an access of `size` bytes at `linear` of this kind, or NULL. */
-static inline __attribute__((always_inline)) const struct tlb_entry *tlb_hit(const struct cpu *c, enum tlb_kind kind, uint64_t linear, unsigned size)
+static inline __attribute__((always_inline)) const struct tlb_entry *
+tlb_hit(const struct cpu *c, enum tlb_kind kind, uint64_t linear, unsigned size)
 {
     const struct tlb_entry *t = &c->tlb_now[kind][(linear >> 12) & (TLB_SIZE - 1)];
     uint64_t want = ((linear + size - 1) & ~0xfffull) | c->asid[linear >> 63];
@@ -120,7 +124,8 @@ uint64_t cpu_ref_load_slow(struct cpu_ref *r);
 void cpu_ref_store_slow(struct cpu_ref *r, uint64_t value);
 void cpu_ref_end_slow(struct cpu_ref *r);
 
-static inline void cpu_ref(struct cpu *c, unsigned seg, uint64_t off, unsigned size, bool locked, struct cpu_ref *r)
+static inline void cpu_ref(struct cpu *c, unsigned seg, uint64_t off, unsigned size, bool locked,
+                           struct cpu_ref *r)
 {
     if (__builtin_expect(c->fast_write >> seg & 1, 1)) {
         uint64_t linear = c->fast_base[seg] + off;

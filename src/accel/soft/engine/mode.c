@@ -1,5 +1,6 @@
 /*
- * mode: what follows from CS, SS, CR0, CR4, EFER and RFLAGS: how code decodes, which TLB set serves, which segments need no checks.
+ * mode: what follows from CS, SS, CR0, CR4, EFER and RFLAGS: how code decodes, which TLB set serves, which
+ * segments need no checks.
  */
 #include "accel/soft/engine/private.h"
 
@@ -15,7 +16,8 @@ static void fast_segments(struct cpu *c)
             continue;
         }
         c->fast_base[i] = 0;
-        if (s->base || s->limit != 0xffffffffu || (s->attr & (X86_SEG_UNUSABLE | 0xc)) == 4 || (s->attr & X86_SEG_UNUSABLE))
+        if (s->base || s->limit != 0xffffffffu || (s->attr & (X86_SEG_UNUSABLE | 0xc)) == 4 ||
+            (s->attr & X86_SEG_UNUSABLE))
             continue;
         bool code = s->attr & 8, rw = s->attr & 2;
         if (cpu_real(c) || !code || rw)

@@ -1,6 +1,6 @@
 /*
- * msr: model-specific registers. The table of x86/msr.h says which exist, which bits may be written and what they start with; here is what
- * some of them do.
+ * msr: model-specific registers. The table of x86/msr.h says which exist, which bits may be written and what
+ * they start with; here is what some of them do.
  */
 #include "accel/soft/engine/private.h"
 

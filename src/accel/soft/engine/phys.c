@@ -41,8 +41,9 @@ void cpu_code_written(struct cpu *c, uint64_t gpa)
     if (!s || !s->notes || !s->gens)
         return;
     uint64_t page = (gpa - s->gpa) >> 12;
-    /* first the note, then the generation: a decoder that set the note again in between sees the new generation (block.c) */
-    __atomic_fetch_and(&s->notes[page], (uint8_t)~(PAGE_CODE | NOTE_CODE_SEEN), __ATOMIC_SEQ_CST);
+    /* first the note, then the generation: a decoder that set the note again in between sees the new
+     * generation (block.c) */
+    __atomic_fetch_and(&s->notes[page], (uint8_t) ~(PAGE_CODE | NOTE_CODE_SEEN), __ATOMIC_SEQ_CST);
     __atomic_fetch_add(&s->gens[page], 1, __ATOMIC_SEQ_CST);
     c->priv->n_inval++;
     c->leave_block = 1;

@@ -1,12 +1,15 @@
 /*
- * private: what the engine's own files share beyond cpu.h. The layout of the arena, the vCPU's private part, and calls between files.
+ * private: what the engine's own files share beyond cpu.h. The layout of the arena, the vCPU's private part,
+ * and calls between files.
  *
- * The arena: struct engine, then for each vCPU its struct cpu, struct cpu_private and block cache, then the area of native thunks (native.h). It is one
- * shared mapping at one address in every process that looks at it (the VMM and a forked engine), so pointers into it are plain.
+ * The arena: struct engine, then for each vCPU its struct cpu, struct cpu_private and block cache, then the
+ * area of native thunks (native.h). It is one shared mapping at one address in every process that looks at it
+ * (the VMM and a forked engine), so pointers into it are plain.
  *
- * A vCPU thread is either inside (it may hold host pointers of slots: `inside` is 1) or outside: in a callout, asleep, not in engine_run. Whoever
- * replaces slots, or needs all others to stand still for a bus-locked access across pages, stops the world: sets en->stop, asks by attention, and waits
- * until every other vCPU is outside; nobody comes inside again until the stop ends (world.c).
+ * A vCPU thread is either inside (it may hold host pointers of slots: `inside` is 1) or outside: in a
+ * callout, asleep, not in engine_run. Whoever replaces slots, or needs all others to stand still for a
+ * bus-locked access across pages, stops the world: sets en->stop, asks by attention, and waits until every
+ * other vCPU is outside; nobody comes inside again until the stop ends (world.c).
  */
 #ifndef ENGINE_PRIVATE_H
 #define ENGINE_PRIVATE_H
@@ -23,7 +26,8 @@
 
 /* Sets of the soft TLB by who accesses. */
 enum tlb_set {
-    TLB_SUPER_SMAP, /* supervisor, user pages forbidden (CR4.SMAP, RFLAGS.AC clear), and implicit supervisor accesses */
+    TLB_SUPER_SMAP, /* supervisor, user pages forbidden (CR4.SMAP, RFLAGS.AC clear), and implicit supervisor
+                       accesses */
     TLB_USER,
     TLB_SUPER,      /* supervisor without SMAP */
     TLB_USER_CHECK, /* user with alignment check: never filled, so every access goes the slow way */
@@ -37,8 +41,8 @@ enum {
 };
 
 enum attention {
-    ATT_KICK = 1,    /* leave engine_run */
-    ATT_INTR = 2,    /* the local APIC or the ExtINT line may have an interrupt */
+    ATT_KICK = 1, /* leave engine_run */
+    ATT_INTR = 2, /* the local APIC or the ExtINT line may have an interrupt */
     ATT_NMI = 4,
     ATT_INIT = 8,
     ATT_SIPI = 16,
@@ -55,18 +59,18 @@ enum { SOFT_NONE, SOFT_INT_N, SOFT_INT3, SOFT_INT1 };
 
 /* The local APIC (lapic.c). What other threads touch is atomic. */
 struct lapic {
-    uint64_t base;          /* IA32_APIC_BASE */
+    uint64_t base; /* IA32_APIC_BASE */
     uint32_t id, ldr, dfr, svr, tpr;
     uint32_t esr, esr_next; /* as read; as accumulated */
     uint32_t icr_low, icr_high;
-    uint32_t lvt[6];        /* timer, thermal, performance, LINT0, LINT1, error */
+    uint32_t lvt[6];                 /* timer, thermal, performance, LINT0, LINT1, error */
     uint32_t isr[8], tmr[8], irr[8]; /* irr, tmr: atomic */
     uint32_t timer_initial, timer_divide;
-    uint64_t timer_start;   /* guest ns when the count began */
-    uint64_t timer_due;     /* guest ns of the next expiry; UINT64_MAX: none */
+    uint64_t timer_start; /* guest ns when the count began */
+    uint64_t timer_due;   /* guest ns of the next expiry; UINT64_MAX: none */
     uint64_t tsc_deadline;
-    uint32_t sipi_vector;   /* atomic */
-    uint32_t extint;        /* atomic: level of the LINT0 ExtINT line */
+    uint32_t sipi_vector; /* atomic */
+    uint32_t extint;      /* atomic: level of the LINT0 ExtINT line */
 };
 
 enum { PCID_SLOTS = 8 };
@@ -93,11 +97,11 @@ struct cpu_private {
     uint8_t exit_kind;      /* enum engine_exit wanted by LEAVE_EXIT */
     uint8_t stepping_state; /* engine_step_state: no callouts for interrupts */
     struct engine_exit_info *info;
-    uint32_t budget;        /* blocks until the next look at the clock */
+    uint32_t budget; /* blocks until the next look at the clock */
     uint32_t ticks;
-    uint8_t amd;            /* the vendor is AuthenticAMD: SYSCALL in compatibility mode */
+    uint8_t amd; /* the vendor is AuthenticAMD: SYSCALL in compatibility mode */
     uint32_t tsc_khz;
-    uint64_t tsc_mul;       /* ticks per ns, 24.40 fixed point */
+    uint64_t tsc_mul; /* ticks per ns, 24.40 fixed point */
     uint32_t last_slot;
     /* TLB generations: tlb.c */
     uint32_t next_asid;
@@ -109,11 +113,11 @@ struct cpu_private {
     } pcid[PCID_SLOTS];
     uint32_t pcid_next;
     /* time */
-    uint64_t timer_due;     /* copy of lapic.timer_due, compared with the clock when the budget ends */
+    uint64_t timer_due; /* copy of lapic.timer_due, compared with the clock when the budget ends */
     struct cpu_debugger dbg;
-    uint64_t watch_addr;    /* the watchpoint that was hit, for the exit */
-    uint64_t exc_cr2;       /* of the #PF in flight */
-    uint64_t exc_dr6;       /* of the #DB in flight */
+    uint64_t watch_addr;      /* the watchpoint that was hit, for the exit */
+    uint64_t exc_cr2;         /* of the #PF in flight */
+    uint64_t exc_dr6;         /* of the #DB in flight */
     struct x86_events inject; /* events that engine_set brought, delivered when the vCPU next runs */
     uint8_t has_inject;
     struct block_cache *blocks;
@@ -125,14 +129,15 @@ struct engine {
     uint32_t cpus;
     uint32_t tsc_khz;
     uint8_t log_exceptions, dirty_log, attached;
-    uint8_t no_note;        /* the note of pages whose slot has none */
+    uint8_t no_note; /* the note of pages whose slot has none */
     struct engine_outside out;
     void *opaque;
     uint32_t stop, stop_lock; /* atomic */
     uint32_t slots_version;   /* atomic */
-    uint32_t flush_version;   /* atomic: whoever comes inside with an older one fills its TLB anew (dirty tracking) */
+    uint32_t flush_version;   /* atomic: whoever comes inside with an older one fills its TLB anew (dirty
+                                 tracking) */
     uint32_t slot_count;
-    uint32_t arb;             /* where the next lowest-priority message starts */
+    uint32_t arb;                              /* where the next lowest-priority message starts */
     struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */
     struct cpu *cpu[ENGINE_MAX_CPUS];
     struct native_area *native; /* thunks of machine code: native.h */
@@ -151,13 +156,14 @@ static inline uint64_t engine_now(struct engine *en)
 {
     return en->out.now_ns(en->opaque);
 }
-void engine_poke(struct engine *en, unsigned cpu, uint32_t what); /* attention, and out of its sleep; any thread */
+void engine_poke(struct engine *en, unsigned cpu,
+                 uint32_t what); /* attention, and out of its sleep; any thread */
 /* Leave engine_run from inside an instruction. */
 _Noreturn void cpu_exit(struct cpu *c, enum engine_exit kind);
 _Noreturn void cpu_failed(struct cpu *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Execute one instruction at RIP, decoded afresh, without delivering what it raises. 0: done, RIP advanced. Otherwise LEAVE_FAULT (the event is in
- * fault_*) or LEAVE_EXIT. For tests and engine_step_state. */
+/* Execute one instruction at RIP, decoded afresh, without delivering what it raises. 0: done, RIP advanced.
+ * Otherwise LEAVE_FAULT (the event is in fault_*) or LEAVE_EXIT. For tests and engine_step_state. */
 int cpu_step_raw(struct cpu *c);
 
 /* ---- state.c ---- */
@@ -184,16 +190,22 @@ void cpu_mmio_write(struct cpu *c, uint64_t gpa, unsigned size, uint64_t value);
 const struct engine_slot *slot_find(struct cpu *c, uint64_t gpa);
 /* Host pointer to [gpa, gpa+len) within one slot, or NULL. */
 uint8_t *phys_host(struct cpu *c, uint64_t gpa, unsigned len, bool write);
-void phys_written(struct cpu *c, uint64_t gpa, unsigned len); /* notes: code, dirty */
+void phys_written(struct cpu *c, uint64_t gpa, unsigned len);         /* notes: code, dirty */
 bool phys_read(struct cpu *c, uint64_t gpa, void *out, unsigned len); /* RAM and ROM only; may cross slots */
 bool phys_write(struct cpu *c, uint64_t gpa, const void *in, unsigned len);
 
 /* ---- walk.c: page tables ---- */
 
-enum walk_access { WALK_WRITE = 1, WALK_USER = 2, WALK_FETCH = 4, WALK_SMAP = 8 /* user pages forbidden */, WALK_PEEK = 16 /* no A/D */ };
+enum walk_access {
+    WALK_WRITE = 1,
+    WALK_USER = 2,
+    WALK_FETCH = 4,
+    WALK_SMAP = 8 /* user pages forbidden */,
+    WALK_PEEK = 16 /* no A/D */
+};
 struct walk {
     uint64_t gpa;
-    uint32_t error;              /* page-fault error code when cpu_walk is false */
+    uint32_t error;                      /* page-fault error code when cpu_walk is false */
     bool writable, dirty, large, global; /* writable: a write by the same privilege would be allowed */
 };
 bool cpu_walk(struct cpu *c, uint64_t linear, unsigned access, struct walk *w);
@@ -202,7 +214,7 @@ bool cpu_load_pdptes(struct cpu *c, uint64_t cr3);
 
 /* ---- tlb.c ---- */
 
-void tlb_reset(struct cpu *c); /* drop everything */
+void tlb_reset(struct cpu *c);                              /* drop everything */
 void tlb_new_pcid(struct cpu *c, uint16_t pcid, bool keep); /* CR3 load: flush that PCID unless keep */
 /* Translate one access within one page; #PF does not return. host is NULL for what is not plain memory. */
 struct place {
@@ -218,7 +230,7 @@ static inline enum tlb_set cpu_system_set(const struct cpu *c) /* of implicit su
 
 /* ---- mode.c ---- */
 
-void cpu_update_ac(struct cpu *c); /* only RFLAGS.AC or CR0.AM changed */
+void cpu_update_ac(struct cpu *c);                /* only RFLAGS.AC or CR0.AM changed */
 static inline void cpu_update_jump(struct cpu *c) /* after asid, mode or tlb_user changed */
 {
     uint64_t tag = (uint64_t)c->tlb_user << 14 | (uint64_t)c->mode << 12;
@@ -250,26 +262,32 @@ void linear_probe_write(struct cpu *c, uint64_t linear, unsigned n, enum tlb_set
 void cpu_deliver_fault(struct cpu *c);                     /* what fault_* says; may itself raise */
 void cpu_deliver_interrupt(struct cpu *c, uint8_t vector); /* external interrupt or NMI, at RIP; may raise */
 _Noreturn void cpu_triple_fault(struct cpu *c);
-_Noreturn void cpu_debug_trap(struct cpu *c, uint64_t dr6_bits);  /* #DB with these DR6 bits, returning to next_rip */
-_Noreturn void cpu_debug_fault(struct cpu *c, uint64_t dr6_bits); /* the same, returning to rip: instruction breakpoints, general detect */
+_Noreturn void cpu_debug_trap(struct cpu *c,
+                              uint64_t dr6_bits); /* #DB with these DR6 bits, returning to next_rip */
+_Noreturn void
+cpu_debug_fault(struct cpu *c,
+                uint64_t dr6_bits); /* the same, returning to rip: instruction breakpoints, general detect */
 
 /* ---- seg.c ---- */
 
 struct descriptor {
-    uint64_t at;   /* linear address, 0 when none */
+    uint64_t at; /* linear address, 0 when none */
     uint64_t base;
     uint32_t limit, attr, low, high;
 };
 /* Fetch the 8 bytes of `sel`'s descriptor: false when the index is beyond its table or the LDT unusable. */
 bool desc_fetch(struct cpu *c, uint16_t sel, struct descriptor *d);
-void desc_fetch_system64(struct cpu *c, uint16_t sel, struct descriptor *d); /* upper half of a 16-byte one: base completed, #GP(sel) */
+void desc_fetch_system64(struct cpu *c, uint16_t sel,
+                         struct descriptor *d); /* upper half of a 16-byte one: base completed, #GP(sel) */
 void desc_set_accessed(struct cpu *c, struct descriptor *d);
 void desc_to_seg(const struct descriptor *d, uint16_t sel, struct x86_seg *s);
 struct x86_seg seg_null(const struct cpu *c, uint16_t sel);
 struct x86_seg seg_v86(uint16_t sel);
 /* Stack segment for privilege `dpl`, with `vector` raised on error: delivery and call gates. */
-void seg_check_stack(struct cpu *c, uint16_t sel, unsigned dpl, uint8_t vector, unsigned ext, struct x86_seg *out);
-/* The stack for `dpl` of the 16- or 32-bit TSS; in 64-bit mode the stack pointer at `at` of the TSS. #TS(TR) when it lies beyond the limit. */
+void seg_check_stack(struct cpu *c, uint16_t sel, unsigned dpl, uint8_t vector, unsigned ext,
+                     struct x86_seg *out);
+/* The stack for `dpl` of the 16- or 32-bit TSS; in 64-bit mode the stack pointer at `at` of the TSS. #TS(TR)
+ * when it lies beyond the limit. */
 /* After a return to an outer privilege: data segments that it may not use become null (SDM 2B RET). */
 void seg_drop_inner(struct cpu *c);
 void tss_stack(struct cpu *c, unsigned dpl, unsigned ext, uint16_t *ss, uint64_t *sp);
@@ -278,12 +296,14 @@ uint64_t tss_stack64(struct cpu *c, unsigned at, unsigned ext);
 /* ---- task.c ---- */
 
 enum task_how { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_INTERRUPT };
-void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return_rip, bool has_error, uint32_t error);
+void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return_rip, bool has_error,
+                 uint32_t error);
 
 /* ---- msr.c, time.c ---- */
 
 bool msr_read(struct cpu *c, uint32_t index, uint64_t *value);
-bool msr_write(struct cpu *c, uint32_t index, uint64_t value, bool host); /* host: by engine_set: no checks that the guest has */
+bool msr_write(struct cpu *c, uint32_t index, uint64_t value,
+               bool host); /* host: by engine_set: no checks that the guest has */
 void tsc_set_khz(struct cpu *c, uint32_t khz);
 void tsc_write(struct cpu *c, uint64_t value);
 void tsc_adjust_write(struct cpu *c, uint64_t value);
@@ -301,9 +321,10 @@ void lapic_mmio_write(struct cpu *c, uint64_t gpa, unsigned size, uint64_t value
 bool lapic_msr_read(struct cpu *c, uint32_t index, uint64_t *value);
 bool lapic_msr_write(struct cpu *c, uint32_t index, uint64_t value);
 bool lapic_base_write(struct cpu *c, uint64_t value, bool host);
-int lapic_pending(struct cpu *c);  /* the vector that may be delivered now (above PPR), or -1; ExtINT not included */
+int lapic_pending(
+    struct cpu *c); /* the vector that may be delivered now (above PPR), or -1; ExtINT not included */
 void lapic_accept(struct cpu *c, uint8_t vector); /* IRR -> ISR */
-bool lapic_extint(struct cpu *c);  /* the PIC's line is up and LINT0 lets it through */
+bool lapic_extint(struct cpu *c);                 /* the PIC's line is up and LINT0 lets it through */
 uint8_t lapic_tpr(const struct cpu *c);
 void lapic_set_tpr(struct cpu *c, uint8_t tpr);
 void lapic_error(struct cpu *c, uint32_t esr_bits);
@@ -339,11 +360,13 @@ uint64_t xsave_in_use(const struct cpu *c); /* XINUSE (SDM 1 13.6) */
 _Noreturn void cpu_exit_debug(struct cpu *c, uint64_t dr6, uint64_t watch_addr, bool software);
 
 void debug_update(struct cpu *c); /* after DR7 or the debugger's wishes changed */
-void debug_watch(struct cpu *c, uint64_t linear, unsigned size, bool write); /* slow-path accesses while watch_armed */
+void debug_watch(struct cpu *c, uint64_t linear, unsigned size,
+                 bool write);                        /* slow-path accesses while watch_armed */
 bool debug_watch_page(struct cpu *c, uint64_t page); /* a data breakpoint lies in this page */
 
-void debug_before(struct cpu *c);             /* instruction breakpoints at RIP; may not return */
-void debug_after(struct cpu *c, bool stepped); /* the traps that the instruction just committed has earned; may not return */
+void debug_before(struct cpu *c); /* instruction breakpoints at RIP; may not return */
+void debug_after(struct cpu *c,
+                 bool stepped); /* the traps that the instruction just committed has earned; may not return */
 
 /* ---- block.c ---- */
 

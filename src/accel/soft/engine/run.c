@@ -1,13 +1,15 @@
 /*
  * run: the vCPU's loop.
  *
- * Blocks run back to back; between two of them the loop looks at one word, cpu->attention, which collects whatever anybody wants of this vCPU, and counts a
- * budget down. When the budget is spent, every BUDGET blocks (some ten microseconds; port and MMIO accesses shorten it), the clock is read and compared with
- * the APIC timer: that is the whole cost of time, no timer thread and no signal is needed while the vCPU runs, and a sleeping one has the deadline in its
- * sleep. Interrupts from other threads come by the attention word at the next block, so their latency is a block's length.
+ * Blocks run back to back; between two of them the loop looks at one word, cpu->attention, which collects
+ * whatever anybody wants of this vCPU, and counts a budget down. When the budget is spent, every BUDGET
+ * blocks (some ten microseconds; port and MMIO accesses shorten it), the clock is read and compared with the
+ * APIC timer: that is the whole cost of time, no timer thread and no signal is needed while the vCPU runs,
+ * and a sleeping one has the deadline in its sleep. Interrupts from other threads come by the attention word
+ * at the next block, so their latency is a block's length.
  *
- * Anything that looks at single instructions (RFLAGS.TF and RF, interrupt shadows, breakpoints, gdb's step, code at the end of its segment) runs through
- * careful(), one instruction at a time.
+ * Anything that looks at single instructions (RFLAGS.TF and RF, interrupt shadows, breakpoints, gdb's step,
+ * code at the end of its segment) runs through careful(), one instruction at a time.
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"
@@ -52,7 +54,8 @@ static void inject(struct cpu *c)
             c->cr2 = e.exc_payload;
         if (e.exc_vector == X86_DB)
             cpu_debug_fault(c, e.exc_has_payload ? e.exc_payload & 0xf00f : c->dr6 & 0xf00f);
-        if (e.exc_vector == X86_BP || e.exc_vector == X86_OFV) { /* RIP is at the one-byte INT3 or INTO, as on KVM */
+        if (e.exc_vector == X86_BP ||
+            e.exc_vector == X86_OFV) { /* RIP is at the one-byte INT3 or INTO, as on KVM */
             c->next_rip = c->rip + 1;
             cpu_soft_interrupt(c, e.exc_vector, false);
         }

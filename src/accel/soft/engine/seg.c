@@ -67,7 +67,8 @@ struct x86_seg seg_v86(uint16_t sel)
     return (struct x86_seg){.sel = sel, .base = (uint64_t)sel << 4, .limit = 0xffff, .attr = 0xf3};
 }
 
-/* Real mode changes selector and base only; limits and the size bit stay as they were ("unreal" mode, SDM 3A 9.9.2). */
+/* Real mode changes selector and base only; limits and the size bit stay as they were ("unreal" mode, SDM
+ * 3A 9.9.2). */
 static void load_real(struct cpu *c, unsigned seg, uint16_t sel)
 {
     struct x86_seg *s = &c->seg[seg];
@@ -96,7 +97,8 @@ static void load_stack(struct cpu *c, uint16_t sel)
     }
     if (!desc_fetch(c, sel, &d))
         cpu_gp(c, error);
-    if ((sel & 3) != c->cpl || X86_SEG_DPL(d.attr) != c->cpl || (d.attr & (X86_SEG_S | 0xa)) != (X86_SEG_S | 2))
+    if ((sel & 3) != c->cpl || X86_SEG_DPL(d.attr) != c->cpl ||
+        (d.attr & (X86_SEG_S | 0xa)) != (X86_SEG_S | 2))
         cpu_gp(c, error);
     if (!(d.attr & X86_SEG_P))
         cpu_raise_error(c, X86_SS_VEC, error);
@@ -137,7 +139,8 @@ void cpu_load_seg(struct cpu *c, unsigned seg, uint16_t sel)
     cpu_update_mode(c);
 }
 
-void seg_check_stack(struct cpu *c, uint16_t sel, unsigned dpl, uint8_t vector, unsigned ext, struct x86_seg *out)
+void seg_check_stack(struct cpu *c, uint16_t sel, unsigned dpl, uint8_t vector, unsigned ext,
+                     struct x86_seg *out)
 {
     struct descriptor d;
     uint32_t error = (sel & 0xfffcu) | ext;
@@ -182,7 +185,8 @@ void seg_drop_inner(struct cpu *c)
     for (unsigned i = 0; i < 4; i++) {
         struct x86_seg *s = &c->seg[data[i]];
         if (!(s->attr & X86_SEG_UNUSABLE) && (s->attr & 0xc) != 0xc && X86_SEG_DPL(s->attr) < c->cpl)
-            *s = (struct x86_seg){.base = s->base, .attr = X86_SEG_UNUSABLE}; /* the base stays: GS.base is the user's */
+            *s = (struct x86_seg){.base = s->base,
+                                  .attr = X86_SEG_UNUSABLE}; /* the base stays: GS.base is the user's */
         else if ((s->attr & X86_SEG_UNUSABLE) && s->sel && (s->sel & 3u) < c->cpl)
             s->sel = 0;
     }

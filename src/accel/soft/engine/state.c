@@ -74,7 +74,8 @@ static bool plausible(const struct cpu *c, const struct x86_state *s)
         return false;
     if (s->msr_count > X86_MAX_MSRS || s->mp_state > X86_MP_UNINITIALIZED)
         return false;
-    if ((s->cr4 & CR4_LA57) || (s->xcr0 & ~(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)) || !(s->xcr0 & XCR0_X87))
+    if ((s->cr4 & CR4_LA57) || (s->xcr0 & ~(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)) ||
+        !(s->xcr0 & XCR0_X87))
         return false;
     return !((s->efer & EFER_LMA) && (s->rflags & X86_VM)) && !(s->cr3 & c->priv->phys_reserved);
 }
@@ -116,7 +117,8 @@ static void set_events(struct cpu *c, const struct x86_state *s)
     c->db_pending = 0;
     c->nmi_pending = e->nmi_pending;
     c->nmi_masked = e->nmi_masked;
-    p->has_inject = e->exc_injected || e->exc_pending || e->int_injected || e->nmi_injected || e->triple_fault;
+    p->has_inject =
+        e->exc_injected || e->exc_pending || e->int_injected || e->nmi_injected || e->triple_fault;
     p->inject = *e;
     p->lapic.sipi_vector = e->sipi_vector;
     /* a kick meant for this vCPU is not lost by setting its state */

@@ -1,8 +1,9 @@
 /*
  * task: task switches through 16- and 32-bit TSSs (SDM 3A chapter 7). Does not exist in long mode.
  *
- * Until the point where the new task's registers are loaded a fault belongs to the old task; everything of both TSSs that is needed is read, and the
- * old TSS probed for writing, before that. Faults of the new segments are raised in the context of the new task.
+ * Until the point where the new task's registers are loaded a fault belongs to the old task; everything of
+ * both TSSs that is needed is read, and the old TSS probed for writing, before that. Faults of the new
+ * segments are raised in the context of the new task.
  */
 #include "accel/soft/engine/private.h"
 
@@ -11,8 +12,24 @@ struct layout {
     uint8_t ip, flags, gpr, seg, segs, ldt, size, seg_step;
     uint32_t limit;
 };
-static const struct layout tss16 = {.ip = 0x0e, .flags = 0x10, .gpr = 0x12, .seg = 0x22, .segs = 4, .ldt = 0x2a, .size = 2, .seg_step = 2, .limit = 0x2b};
-static const struct layout tss32 = {.ip = 0x20, .flags = 0x24, .gpr = 0x28, .seg = 0x48, .segs = 6, .ldt = 0x60, .size = 4, .seg_step = 4, .limit = 0x67};
+static const struct layout tss16 = {.ip = 0x0e,
+                                    .flags = 0x10,
+                                    .gpr = 0x12,
+                                    .seg = 0x22,
+                                    .segs = 4,
+                                    .ldt = 0x2a,
+                                    .size = 2,
+                                    .seg_step = 2,
+                                    .limit = 0x2b};
+static const struct layout tss32 = {.ip = 0x20,
+                                    .flags = 0x24,
+                                    .gpr = 0x28,
+                                    .seg = 0x48,
+                                    .segs = 6,
+                                    .ldt = 0x60,
+                                    .size = 4,
+                                    .seg_step = 4,
+                                    .limit = 0x67};
 
 struct image {
     uint64_t ip, flags, gpr[8], cr3;
@@ -155,7 +172,8 @@ static void load_registers(struct cpu *c, const struct image *m, bool nested)
     debug_update(c);
 }
 
-void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return_rip, bool has_error, uint32_t error)
+void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return_rip, bool has_error,
+                 uint32_t error)
 {
     struct descriptor d;
     struct image m = {0};

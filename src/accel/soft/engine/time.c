@@ -1,7 +1,9 @@
 /*
- * time: TSC and the paravirtual clock, all derived from guest time in nanoseconds, so that every vCPU agrees and a stopped machine's clocks stand.
+ * time: TSC and the paravirtual clock, all derived from guest time in nanoseconds, so that every vCPU agrees
+ * and a stopped machine's clocks stand.
  *
- * guest TSC = guest ns * kHz / 10^6 + offset. The clock page's layout and MSRs: the kernel's Documentation/virt/kvm/x86/msr.rst, pvclock-abi.h.
+ * guest TSC = guest ns * kHz / 10^6 + offset. The clock page's layout and MSRs: the kernel's
+ * Documentation/virt/kvm/x86/msr.rst, pvclock-abi.h.
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"

@@ -1,12 +1,14 @@
 /*
  * tlb: the soft TLB's contents, and what the guest's flushes do to it.
  *
- * An entry's tag carries a 12-bit address-space number. cpu->asid[0] is the number for the lower half of linear space, tied to the PCID in use;
- * asid[1] is that of the upper half, shared by all PCIDs. A flush takes a new number, which makes all old entries miss; when numbers run out,
- * everything is cleared. Global pages live on in the upper half only; elsewhere they are flushed like others, which the architecture allows. When a
- * page of the upper half was not global, a CR3 load flushes that half as well.
+ * An entry's tag carries a 12-bit address-space number. cpu->asid[0] is the number for the lower half of
+ * linear space, tied to the PCID in use; asid[1] is that of the upper half, shared by all PCIDs. A flush
+ * takes a new number, which makes all old entries miss; when numbers run out, everything is cleared. Global
+ * pages live on in the upper half only; elsewhere they are flushed like others, which the architecture
+ * allows. When a page of the upper half was not global, a CR3 load flushes that half as well.
  *
- * Large pages are held as pieces of 4 KiB. INVLPG must drop all pieces of the page, so a bloom of the GiB with pieces says when to drop the half.
+ * Large pages are held as pieces of 4 KiB. INVLPG must drop all pieces of the page, so a bloom of the GiB
+ * with pieces says when to drop the half.
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"
@@ -230,11 +232,13 @@ void cpu_place(struct cpu *c, uint64_t linear, enum tlb_kind kind, enum tlb_set 
     bool log = c->engine->dirty_log;
     if (log && kind == TLB_WRITE)
         __atomic_fetch_or(p->note, NOTE_WRITTEN, __ATOMIC_RELAXED);
-    if (set == TLB_USER_CHECK || (c->priv->watch_armed && kind != TLB_FETCH && debug_watch_page(c, linear & ~0xfffull)))
+    if (set == TLB_USER_CHECK ||
+        (c->priv->watch_armed && kind != TLB_FETCH && debug_watch_page(c, linear & ~0xfffull)))
         return;
     remember(c, linear, &w);
     fill(c, set, kind, linear, p);
-    /* a page that may be written may be read; one that is dirty already may be written without telling anyone */
+    /* a page that may be written may be read; one that is dirty already may be written without telling anyone
+     */
     if (kind == TLB_WRITE)
         fill(c, set, TLB_READ, linear, p);
     else if (kind == TLB_READ && w.writable && w.dirty && !log && !s->readonly)

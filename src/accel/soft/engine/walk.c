@@ -1,8 +1,9 @@
 /*
- * walk: guest page tables, in all three forms (SDM 3A 4.3, 4.4, 4.5), with permissions (4.6), error codes (4.7) and accessed and dirty flags (4.8).
+ * walk: guest page tables, in all three forms (SDM 3A 4.3, 4.4, 4.5), with permissions (4.6), error codes
+ * (4.7) and accessed and dirty flags (4.8).
  *
- * Flags are set only when the whole access is allowed, each by compare-and-exchange against the entry as it was read; when another CPU changed
- * an entry meanwhile, the walk starts again.
+ * Flags are set only when the whole access is allowed, each by compare-and-exchange against the entry as it
+ * was read; when another CPU changed an entry meanwhile, the walk starts again.
  */
 #include "accel/soft/engine/private.h"
 
@@ -148,12 +149,13 @@ static bool set_flags(struct cpu *c, struct path *p, bool write)
             continue; /* tables in ROM keep their flags */
         if (p->wide == 8) {
             uint64_t was = p->e[i].value;
-            if (!__atomic_compare_exchange_n((uint64_t *)(void *)host, &was, want, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            if (!__atomic_compare_exchange_n((uint64_t *)(void *)host, &was, want, false, __ATOMIC_SEQ_CST,
+                                             __ATOMIC_SEQ_CST))
                 return false;
         } else {
             uint32_t was = (uint32_t)p->e[i].value;
-            if (!__atomic_compare_exchange_n((uint32_t *)(void *)host, &was, (uint32_t)want, false, __ATOMIC_SEQ_CST,
-                                             __ATOMIC_SEQ_CST))
+            if (!__atomic_compare_exchange_n((uint32_t *)(void *)host, &was, (uint32_t)want, false,
+                                             __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
                 return false;
         }
         p->e[i].value = want;

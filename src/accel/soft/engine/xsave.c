@@ -242,7 +242,8 @@ static void store_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64
 static void exec_xsave(struct cpu *c, const struct insn *in)
 {
     uint64_t rfbm = check_xsave(c, in), ea = area_at(c, in);
-    cpu_probe_write(c, in->seg, ea + AREA_HEADER, 8); /* read, but to be written: a fault is that of a store */
+    cpu_probe_write(c, in->seg, ea + AREA_HEADER,
+                    8); /* read, but to be written: a fault is that of a store */
     uint64_t old = cpu_load(c, in->seg, ea + AREA_HEADER, 8);
     bool opt = in->op == ZYDIS_MNEMONIC_XSAVEOPT || in->op == ZYDIS_MNEMONIC_XSAVEOPT64;
     uint64_t use = in_use(c, opt);

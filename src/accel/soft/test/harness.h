@@ -1,8 +1,9 @@
 /*
- * harness: an engine of one or more vCPUs with a little RAM, for unit tests of the engine. Header-only; each test program includes it once.
+ * harness: an engine of one or more vCPUs with a little RAM, for unit tests of the engine. Header-only; each
+ * test program includes it once.
  *
- * RAM lies at guest physical 0 (h_ram bytes); ports and MMIO are recorded. h_long_mode gives a flat 64-bit state at CPL 0 with paging off the
- * table at 0x1000: linear = physical for the first GiB.
+ * RAM lies at guest physical 0 (h_ram bytes); ports and MMIO are recorded. h_long_mode gives a flat 64-bit
+ * state at CPL 0 with paging off the table at 0x1000: linear = physical for the first GiB.
  */
 #ifndef SOFT_TEST_HARNESS_H
 #define SOFT_TEST_HARNESS_H
@@ -33,15 +34,15 @@ struct harness {
     uint8_t *ram, *notes;
     uint32_t *gens;
     struct x86_cpuid cpuid[4];
-    uint64_t time;              /* guest ns; 0: the real clock */
+    uint64_t time; /* guest ns; 0: the real clock */
     uint64_t mmio_addr, mmio_value;
     unsigned mmio_size, mmio_reads, mmio_writes;
     uint16_t port;
-    uint32_t exit_value;        /* last written to H_EXIT_PORT, which kicks vCPU 0 */
+    uint32_t exit_value; /* last written to H_EXIT_PORT, which kicks vCPU 0 */
     uint32_t port_value, port_answer;
     unsigned port_reads, port_writes;
     uint32_t wake[4];
-    int eoi;                    /* last broadcast EOI, -1 none */
+    int eoi; /* last broadcast EOI, -1 none */
     int extint_vector;
 };
 
@@ -146,14 +147,25 @@ static void h_log(void *o, int level, const char *text)
 }
 
 static const struct engine_outside h_outside = {
-    .pio_read = h_pio_read, .pio_write = h_pio_write, .mmio_read = h_mmio_read, .mmio_write = h_mmio_write, .ack_extint = h_ack_extint,
-    .eoi = h_eoi, .now_ns = h_now, .wall_ns = h_wall, .sleep = h_sleep, .wake = h_wake, .barrier = h_barrier, .quiescent = h_quiescent,
+    .pio_read = h_pio_read,
+    .pio_write = h_pio_write,
+    .mmio_read = h_mmio_read,
+    .mmio_write = h_mmio_write,
+    .ack_extint = h_ack_extint,
+    .eoi = h_eoi,
+    .now_ns = h_now,
+    .wall_ns = h_wall,
+    .sleep = h_sleep,
+    .wake = h_wake,
+    .barrier = h_barrier,
+    .quiescent = h_quiescent,
     .log = h_log,
 };
 
 static inline void h_cpuid(struct harness *h, unsigned cpus)
 {
-    struct x86_cpu_config cc = {.model = H_MODEL, .cpus = cpus, .tsc_khz = 1000000, .hypervisor_leaves = true};
+    struct x86_cpu_config cc = {
+        .model = H_MODEL, .cpus = cpus, .tsc_khz = 1000000, .hypervisor_leaves = true};
     struct err e = {{0}};
     memset(&cc.allow, 0xff, sizeof(cc.allow));
     for (unsigned i = 0; i < cpus; i++) {
@@ -169,7 +181,8 @@ static inline struct harness *h_new(unsigned cpus)
     h_cpuid(h, cpus);
     struct engine_config cfg = {.cpus = cpus, .tsc_khz = 1000000, .cpuid = h->cpuid};
     h->arena_size = engine_arena_size(&cfg);
-    h->arena = mmap(NULL, h->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    h->arena =
+        mmap(NULL, h->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     h->ram = mmap(NULL, H_RAM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     h->notes = calloc(H_RAM / 4096, 1);
     h->gens = calloc(H_RAM / 4096, 4);
@@ -212,8 +225,10 @@ static inline void h_identity(struct harness *h)
 
 static inline struct x86_seg h_flat(uint16_t sel, bool code, unsigned dpl, bool l)
 {
-    return (struct x86_seg){.sel = sel, .limit = 0xffffffff,
-                            .attr = (code ? 0xbu : 0x3u) | X86_SEG_S | dpl << 5 | X86_SEG_P | X86_SEG_G | (l ? X86_SEG_L : X86_SEG_DB)};
+    return (struct x86_seg){.sel = sel,
+                            .limit = 0xffffffff,
+                            .attr = (code ? 0xbu : 0x3u) | X86_SEG_S | dpl << 5 | X86_SEG_P | X86_SEG_G |
+                                    (l ? X86_SEG_L : X86_SEG_DB)};
 }
 
 /* 64-bit state at CPL 0 or 3, RIP at `rip`, RSP at 0x80000. */
@@ -260,9 +275,10 @@ static inline struct cpu *h_cpu(struct harness *h)
     return engine_cpu(h->en, 0);
 }
 
-/* Guest code written in assembly beside the test: GUEST(name, ".code64; ...") and h_code(h, at, name). Position independent. */
-#define GUEST(name, text)                                                                                           \
-    extern const uint8_t name[], name##_end[];                                                                      \
+/* Guest code written in assembly beside the test: GUEST(name, ".code64; ...") and h_code(h, at, name).
+ * Position independent. */
+#define GUEST(name, text)                                                                                    \
+    extern const uint8_t name[], name##_end[];                                                               \
     __asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name "_end:\n.code64\n.popsection\n")
 #define h_code(h, at, name) memcpy((h)->ram + (at), name, (size_t)(name##_end - name))
 

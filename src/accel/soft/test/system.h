@@ -1,16 +1,31 @@
 /*
- * system: tables for tests of the privileged half: a GDT, a TSS and an IDT whose handler of each vector V writes V to the exit port, so that h_run returns
- * with the exception's frame on the stack.
+ * system: tables for tests of the privileged half: a GDT, a TSS and an IDT whose handler of each vector V
+ * writes V to the exit port, so that h_run returns with the exception's frame on the stack.
  */
 #ifndef SOFT_TEST_SYSTEM_H
 #define SOFT_TEST_SYSTEM_H
 #include "harness.h"
 
 enum {
-    T_GDT = 0x6000, T_IDT = 0x7000, T_TSS = 0x8000, T_TSS2 = 0x8400, T_TRAPS = 0x9000, T_CODE = 0x10000, T_USER = 0x12000,
-    T_STACK0 = 0x70000, T_IST1 = 0x74000,
+    T_GDT = 0x6000,
+    T_IDT = 0x7000,
+    T_TSS = 0x8000,
+    T_TSS2 = 0x8400,
+    T_TRAPS = 0x9000,
+    T_CODE = 0x10000,
+    T_USER = 0x12000,
+    T_STACK0 = 0x70000,
+    T_IST1 = 0x74000,
     /* selectors */
-    S_CODE0 = 0x08, S_DATA0 = 0x10, S_CODE3 = 0x18, S_DATA3 = 0x20, S_OTHER = 0x28, S_TSS = 0x30, S_TSS2 = 0x40, S_GATE = 0x50, S_LDT = 0x60,
+    S_CODE0 = 0x08,
+    S_DATA0 = 0x10,
+    S_CODE3 = 0x18,
+    S_DATA3 = 0x20,
+    S_OTHER = 0x28,
+    S_TSS = 0x30,
+    S_TSS2 = 0x40,
+    S_GATE = 0x50,
+    S_LDT = 0x60,
 };
 
 /* A descriptor: attr as in struct x86_seg, limit in pages when G is set. */
@@ -18,20 +33,25 @@ static inline uint64_t t_desc(uint32_t base, uint32_t limit, uint32_t attr)
 {
     if (attr & X86_SEG_G)
         limit >>= 12;
-    return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(attr & 0xff) << 40 | (uint64_t)(limit >> 16 & 0xf) << 48 |
-           (uint64_t)(attr >> 12 & 0xf) << 52 | (uint64_t)(base >> 24) << 56;
+    return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(attr & 0xff) << 40 |
+           (uint64_t)(limit >> 16 & 0xf) << 48 | (uint64_t)(attr >> 12 & 0xf) << 52 |
+           (uint64_t)(base >> 24) << 56;
 }
 
-static inline void t_gate(struct harness *h, unsigned vector, bool wide, uint16_t sel, uint64_t off, unsigned type, unsigned dpl, unsigned ist)
+static inline void t_gate(struct harness *h, unsigned vector, bool wide, uint16_t sel, uint64_t off,
+                          unsigned type, unsigned dpl, unsigned ist)
 {
     uint64_t at = T_IDT + vector * (wide ? 16 : 8);
 
-    h_put64(h, at, (off & 0xffff) | (uint64_t)sel << 16 | (uint64_t)ist << 32 | (uint64_t)(0x80 | dpl << 5 | type) << 40 | (off >> 16 & 0xffff) << 48);
+    h_put64(h, at,
+            (off & 0xffff) | (uint64_t)sel << 16 | (uint64_t)ist << 32 |
+                (uint64_t)(0x80 | dpl << 5 | type) << 40 | (off >> 16 & 0xffff) << 48);
     if (wide)
         h_put64(h, at + 8, off >> 32);
 }
 
-/* Handlers, IDT, GDT and TSS for `s`, which is in long mode when `wide` and in 32-bit protected mode otherwise. */
+/* Handlers, IDT, GDT and TSS for `s`, which is in long mode when `wide` and in 32-bit protected mode
+ * otherwise. */
 static inline void t_tables(struct harness *h, struct x86_state *s, bool wide)
 {
     uint32_t code = 0xb | X86_SEG_S | X86_SEG_P | X86_SEG_G | (wide ? X86_SEG_L : X86_SEG_DB);
@@ -83,7 +103,9 @@ static inline struct x86_state t_protected(struct harness *h, unsigned cpl)
     struct x86_state s = h_protected(h, T_CODE);
     t_tables(h, &s, false);
     for (unsigned i = 0; i < X86_SEGS; i++)
-        s.seg[i] = h_flat((uint16_t)((i == X86_CS ? (cpl ? S_CODE3 : S_CODE0) : (cpl ? S_DATA3 : S_DATA0)) | cpl), i == X86_CS, cpl, false);
+        s.seg[i] =
+            h_flat((uint16_t)((i == X86_CS ? (cpl ? S_CODE3 : S_CODE0) : (cpl ? S_DATA3 : S_DATA0)) | cpl),
+                   i == X86_CS, cpl, false);
     return s;
 }
 

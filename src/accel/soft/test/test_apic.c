@@ -6,7 +6,9 @@ static struct cpu *x2(struct harness *h, unsigned i)
 {
     struct cpu *c = engine_cpu(h->en, i);
 
-    assert_true(msr_write(c, MSR_APIC_BASE, APIC_BASE_ADDR | APIC_BASE_ENABLE | APIC_BASE_X2APIC | (i ? 0 : APIC_BASE_BSP), false));
+    assert_true(msr_write(c, MSR_APIC_BASE,
+                          APIC_BASE_ADDR | APIC_BASE_ENABLE | APIC_BASE_X2APIC | (i ? 0 : APIC_BASE_BSP),
+                          false));
     assert_true(msr_write(c, 0x80f, 0x1ff, false));
     return c;
 }
@@ -114,9 +116,9 @@ static void the_timer_counts_in_guest_time(void **state)
     struct cpu *c = x2(h, 0);
 
     h->time = 1000000;
-    msr_write(c, 0x83e, 0, false);        /* divide by 2 */
-    msr_write(c, 0x832, 0x20044, false);  /* periodic */
-    msr_write(c, 0x838, 500, false);      /* 1000 ns */
+    msr_write(c, 0x83e, 0, false);       /* divide by 2 */
+    msr_write(c, 0x832, 0x20044, false); /* periodic */
+    msr_write(c, 0x838, 500, false);     /* 1000 ns */
     h->time += 500;
     assert_int_equal(get(c, 0x839), 250);
     lapic_timer_poll(c, h->time);
@@ -146,7 +148,7 @@ static void illegal_vectors_are_recorded_in_the_error_register(void **state)
     struct harness *h = h_new(1);
     struct cpu *c = x2(h, 0);
 
-    msr_write(c, 0x837, 0xfe, false); /* error LVT */
+    msr_write(c, 0x837, 0xfe, false);                 /* error LVT */
     assert_true(msr_write(c, 0x830, 0x40003, false)); /* self IPI with vector 3 */
     assert_int_equal(lapic_pending(c), 0xfe);
     assert_int_equal(get(c, 0x828), 0);
@@ -233,18 +235,20 @@ static void *run_ap(void *arg)
     return NULL;
 }
 
-/* The boot CPU sends INIT and SIPI; the other, in real mode at 0x20000, counts up 0x500 and halts; then IPIs wake it, and it counts again. */
-GUEST(bsp_code,
-      "mov $0x830, %ecx\n mov $1, %edx\n mov $0x4500, %eax\n wrmsr\n mov $0x4620, %eax\n wrmsr\n"
-      "1: pause\n cmpl $1, 0x500\n jb 1b\n"
-      "xor %edi, %edi\n 2: inc %edi\n mov $0x40, %eax\n wrmsr\n 3: pause\n cmp %edi, 0x504\n jb 3b\n cmp $3, %edi\n jb 2b\n"
-      "mov %edi, %eax\n out %eax, $0xf4\n 6: jmp 6b");
-GUEST(ap_code,
-      ".code16\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %ss\n mov $0x6000, %sp\n"
-      "movl $0x0200, 0x100\n mov $0x2000, %ax\n mov %ax, 0x102\n" /* vector 0x40 -> 2000:0200 */
-      "mov $0x80f, %cx\n mov $0x1ff, %eax\n xor %edx, %edx\n wrmsr\n"
-      "movl $1, 0x500\n sti\n 1: hlt\n jmp 1b\n"
-      ".org ap_code + 0x200\n incl 0x504\n mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n iret");
+/* The boot CPU sends INIT and SIPI; the other, in real mode at 0x20000, counts up 0x500 and halts; then IPIs
+ * wake it, and it counts again. */
+GUEST(bsp_code, "mov $0x830, %ecx\n mov $1, %edx\n mov $0x4500, %eax\n wrmsr\n mov $0x4620, %eax\n wrmsr\n"
+                "1: pause\n cmpl $1, 0x500\n jb 1b\n"
+                "xor %edi, %edi\n 2: inc %edi\n mov $0x40, %eax\n wrmsr\n 3: pause\n cmp %edi, 0x504\n jb "
+                "3b\n cmp $3, %edi\n jb 2b\n"
+                "mov %edi, %eax\n out %eax, $0xf4\n 6: jmp 6b");
+GUEST(
+    ap_code,
+    ".code16\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %ss\n mov $0x6000, %sp\n"
+    "movl $0x0200, 0x100\n mov $0x2000, %ax\n mov %ax, 0x102\n" /* vector 0x40 -> 2000:0200 */
+    "mov $0x80f, %cx\n mov $0x1ff, %eax\n xor %edx, %edx\n wrmsr\n"
+    "movl $1, 0x500\n sti\n 1: hlt\n jmp 1b\n"
+    ".org ap_code + 0x200\n incl 0x504\n mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n iret");
 
 static void an_ap_starts_by_sipi_and_wakes_from_hlt_by_ipi(void **state)
 {

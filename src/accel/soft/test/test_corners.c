@@ -6,7 +6,8 @@ enum { CODE = 0x10000, HANDLER = 0x11000, GDT = 0x6000, IDT = 0x7000, TSS = 0x80
 
 GUEST(report_rip, "mov (%rsp), %eax\n out %eax, $0xf4\n 1: jmp 1b");
 
-/* 64-bit code at CODE with a GDT (8, 0x10 for the kernel, 0x1b, 0x23 for the user), a TSS, and every vector up to 0x40 at HANDLER. */
+/* 64-bit code at CODE with a GDT (8, 0x10 for the kernel, 0x1b, 0x23 for the user), a TSS, and every vector
+ * up to 0x40 at HANDLER. */
 static struct x86_state prepare(struct harness *h)
 {
     struct x86_state s = h_long_mode(h, CODE, 0);
@@ -20,7 +21,8 @@ static struct x86_state prepare(struct harness *h)
     s.idtr.base = IDT;
     s.idtr.limit = 0xfff;
     for (unsigned v = 0; v <= 0x40; v++) {
-        h_put64(h, IDT + v * 16, (HANDLER & 0xffff) | 8u << 16 | 0x8eull << 40 | (uint64_t)(HANDLER >> 16) << 48);
+        h_put64(h, IDT + v * 16,
+                (HANDLER & 0xffff) | 8u << 16 | 0x8eull << 40 | (uint64_t)(HANDLER >> 16) << 48);
         h_put64(h, IDT + v * 16 + 8, 0);
     }
     s.tr = (struct x86_seg){.sel = 0x28, .base = TSS, .limit = 0x67, .attr = X86_SEG_P | 0xb};
@@ -56,7 +58,8 @@ static void iret_to_the_user_drops_the_kernels_gs_but_keeps_its_base(void **stat
     h_free(h);
 }
 
-GUEST(break_after_mov_ss, "mov %ss, %ecx\n mov %ecx, %ss\n nop\n nop\n mov $9, %eax\n out %eax, $0xf4\n 1: jmp 1b");
+GUEST(break_after_mov_ss,
+      "mov %ss, %ecx\n mov %ecx, %ss\n nop\n nop\n mov $9, %eax\n out %eax, $0xf4\n 1: jmp 1b");
 
 static void a_breakpoint_right_behind_mov_ss_does_not_strike(void **state)
 {
@@ -120,7 +123,8 @@ static void a_single_stepped_hlt_does_not_sleep(void **state)
     h_free(h);
 }
 
-GUEST(bank_control, "mov $0x400, %ecx\n xor %edx, %edx\n xor %eax, %eax\n wrmsr\n not %eax\n not %edx\n wrmsr\n mov $1, %eax\n wrmsr\n");
+GUEST(bank_control, "mov $0x400, %ecx\n xor %edx, %edx\n xor %eax, %eax\n wrmsr\n not %eax\n not %edx\n "
+                    "wrmsr\n mov $1, %eax\n wrmsr\n");
 
 static void machine_check_banks_refuse_what_is_neither_all_nor_nothing(void **state)
 {

@@ -67,7 +67,8 @@ static void a_data_breakpoint_traps_after_the_store(void **state)
     struct harness *h = h_new(1);
     struct x86_state s = t_long(h, 0);
 
-    T_PUT(h, T_CODE, "\x8a\x0b\x88\x03\x90\x90"); /* mov (%rbx),%cl: a read does not hit a write breakpoint; mov %al,(%rbx) */
+    T_PUT(h, T_CODE, "\x8a\x0b\x88\x03\x90\x90"); /* mov (%rbx),%cl: a read does not hit a write breakpoint;
+                                                     mov %al,(%rbx) */
     s.gpr[X86_RBX] = 0x20003;
     s.gpr[X86_RAX] = 0x55;
     s.dr[1] = 0x20000;
@@ -143,7 +144,8 @@ static void a_debuggers_breakpoint_and_watchpoint_leave_with_the_address(void **
     (void)state;
     struct harness *h = h_new(1);
     struct x86_state s = t_long(h, 0);
-    struct vcpu_debug d = {.hw = {[0] = {.addr = T_CODE + 2, .len = 1, .type = 0, .on = true}, [1] = {.addr = 0x20000, .len = 4, .type = 1, .on = true}}};
+    struct vcpu_debug d = {.hw = {[0] = {.addr = T_CODE + 2, .len = 1, .type = 0, .on = true},
+                                  [1] = {.addr = 0x20000, .len = 4, .type = 1, .on = true}}};
     struct engine_exit_info info;
 
     T_PUT(h, T_CODE, "\x90\x90\x88\x03\x90");

@@ -1,6 +1,7 @@
 #include "system.h"
 
-/* A page under test at linear 0x40000000 (its own PML4/PDPT slots beside the identity map), reached by tables whose flags are varied. */
+/* A page under test at linear 0x40000000 (its own PML4/PDPT slots beside the identity map), reached by tables
+ * whose flags are varied. */
 enum { LINEAR = 0x40000000, FRAME = 0x300000, PDPT = H_TABLES + 0x1000, PD = 0xa000, PT = 0xb000 };
 enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80 };
 #define NX (1ull << 63)
@@ -17,12 +18,14 @@ struct setting {
 static int expected(const struct setting *t)
 {
     bool nx_on = t->nxe;
-    uint32_t code = (t->kind == WRITE ? 2 : 0) | (t->user ? 4 : 0) | (t->kind == FETCH && (nx_on || t->smep) ? 16 : 0);
+    uint32_t code =
+        (t->kind == WRITE ? 2 : 0) | (t->user ? 4 : 0) | (t->kind == FETCH && (nx_on || t->smep) ? 16 : 0);
     if (!(t->pde & P) || (!nx_on && (t->pde & NX)))
         return (int)(t->pde & P ? code | 9 : code);
     if (!(t->pte & P) || (!nx_on && (t->pte & NX)))
         return (int)(t->pte & P ? code | 9 : code);
-    bool user_page = (t->pde & U) && (t->pte & U), writable = (t->pde & W) && (t->pte & W), nx = (t->pde | t->pte) & NX;
+    bool user_page = (t->pde & U) && (t->pte & U), writable = (t->pde & W) && (t->pte & W),
+         nx = (t->pde | t->pte) & NX;
     bool ok;
     if (t->user) {
         ok = user_page;
@@ -51,22 +54,26 @@ static void check(struct harness *h, const struct x86_state *base, const struct 
     s.efer = (s.efer & ~EFER_NXE) | (t->nxe ? EFER_NXE : 0);
     s.rflags |= t->ac ? X86_AC : 0;
     s.gpr[X86_RBX] = LINEAR + 0x20;
-    /* supervisor code must not lie on user pages under SMEP: the page of T_CODE is supervisor, that of T_USER user */
+    /* supervisor code must not lie on user pages under SMEP: the page of T_CODE is supervisor, that of T_USER
+     * user */
     s.rip = t->kind == FETCH ? LINEAR + 0x10 : (t->user ? T_USER : T_CODE) + (t->kind == WRITE ? 8 : 0);
     assert_int_equal(engine_set(h->en, 0, &s), 0);
     int want = expected(t), r = h_step(h);
     struct cpu *c = h_cpu(h);
     if (want < 0) {
         if (r)
-            fail_msg("pde %#llx pte %#llx wp %d smep %d smap %d ac %d nxe %d user %d kind %d: fault %u error %#x", (unsigned long long)t->pde,
-                     (unsigned long long)t->pte, t->wp, t->smep, t->smap, t->ac, t->nxe, t->user, t->kind, c->fault_vector, c->fault_error);
+            fail_msg(
+                "pde %#llx pte %#llx wp %d smep %d smap %d ac %d nxe %d user %d kind %d: fault %u error %#x",
+                (unsigned long long)t->pde, (unsigned long long)t->pte, t->wp, t->smep, t->smap, t->ac,
+                t->nxe, t->user, t->kind, c->fault_vector, c->fault_error);
         assert_true(h_get64(h, PD) == (t->pde | A));
         assert_true(h_get64(h, PT) == (t->pte | A | (t->kind == WRITE ? D : 0)));
     } else {
         if (r != LEAVE_FAULT || c->fault_vector != X86_PF_VEC || (int)c->fault_error != want)
-            fail_msg("pde %#llx pte %#llx wp %d smep %d smap %d ac %d nxe %d user %d kind %d: want error %#x, got %d vector %u error %#x",
-                     (unsigned long long)t->pde, (unsigned long long)t->pte, t->wp, t->smep, t->smap, t->ac, t->nxe, t->user, t->kind, want, r,
-                     c->fault_vector, c->fault_error);
+            fail_msg("pde %#llx pte %#llx wp %d smep %d smap %d ac %d nxe %d user %d kind %d: want error "
+                     "%#x, got %d vector %u error %#x",
+                     (unsigned long long)t->pde, (unsigned long long)t->pte, t->wp, t->smep, t->smap, t->ac,
+                     t->nxe, t->user, t->kind, want, r, c->fault_vector, c->fault_error);
         assert_true(c->cr2 == LINEAR + (t->kind == FETCH ? 0x10 : 0x20));
         assert_true(h_get64(h, PT) == t->pte);
     }
@@ -75,7 +82,8 @@ static void check(struct harness *h, const struct x86_state *base, const struct 
 static struct x86_state prepare(struct harness *h, bool user)
 {
     struct x86_state s = t_long(h, user ? 3 : 0);
-    /* split the first 2 MiB of the identity map, so that code pages can differ: supervisor below T_USER's page, user there */
+    /* split the first 2 MiB of the identity map, so that code pages can differ: supervisor below T_USER's
+     * page, user there */
     h_put64(h, H_TABLES + 0x2000, 0xc000 | 7);
     for (uint64_t i = 0; i < 512; i++)
         h_put64(h, 0xc000 + i * 8, i << 12 | (i == T_USER >> 12 || i == 0x7f || user ? 7 : 3));
@@ -93,7 +101,8 @@ static void every_combination_of_rights_allows_or_faults_as_the_sdm_says(void **
 {
     (void)state;
     struct harness *h = h_new(1);
-    static const uint64_t rights[] = {0, P, P | W, P | U, P | W | U, P | NX, P | W | NX, P | U | NX, P | W | U | NX};
+    static const uint64_t rights[] = {0,      P,          P | W,      P | U,         P | W | U,
+                                      P | NX, P | W | NX, P | U | NX, P | W | U | NX};
     unsigned n = 0;
 
     for (unsigned user = 0; user < 2; user++) {
@@ -102,8 +111,15 @@ static void every_combination_of_rights_allows_or_faults_as_the_sdm_says(void **
             for (unsigned b = 0; b < 9; b++)
                 for (unsigned m = 0; m < 32; m++)
                     for (unsigned k = 0; k < 3; k++) {
-                        struct setting t = {.pde = rights[a] | (a ? PT : 0), .pte = rights[b] | (b ? FRAME : 0), .wp = m & 1, .smep = m & 2,
-                                            .smap = m & 4, .ac = m & 8, .nxe = m & 16, .user = user, .kind = (enum kind)k};
+                        struct setting t = {.pde = rights[a] | (a ? PT : 0),
+                                            .pte = rights[b] | (b ? FRAME : 0),
+                                            .wp = m & 1,
+                                            .smep = m & 2,
+                                            .smap = m & 4,
+                                            .ac = m & 8,
+                                            .nxe = m & 16,
+                                            .user = user,
+                                            .kind = (enum kind)k};
                         check(h, &base, &t);
                         n++;
                     }
@@ -188,7 +204,8 @@ static void invlpg_drops_a_translation_and_nothing_else_does(void **state)
     h_put64(h, PT, FRAME | 7);
     h->ram[FRAME] = 1;
     h->ram[FRAME + 0x1000] = 2;
-    T_PUT(h, T_CODE, "\x8a\x03\x8a\x0b\x0f\x01\x3b\x8a\x13"); /* mov (%rbx),%al; mov (%rbx),%cl; invlpg (%rbx); mov (%rbx),%dl */
+    T_PUT(h, T_CODE, "\x8a\x03\x8a\x0b\x0f\x01\x3b\x8a\x13"); /* mov (%rbx),%al; mov (%rbx),%cl; invlpg
+                                                                 (%rbx); mov (%rbx),%dl */
     s.gpr[X86_RBX] = LINEAR;
     engine_set(h->en, 0, &s);
     assert_int_equal(h_step(h), 0);
@@ -201,7 +218,8 @@ static void invlpg_drops_a_translation_and_nothing_else_does(void **state)
     h_free(h);
 }
 
-/* Translations are tagged by PCID: a load of CR3 with bit 63 keeps those of the new PCID, one without drops them. */
+/* Translations are tagged by PCID: a load of CR3 with bit 63 keeps those of the new PCID, one without drops
+ * them. */
 static void cr3_bit_63_keeps_the_translations_of_a_pcid(void **state)
 {
     (void)state;

@@ -156,7 +156,8 @@ static void syscall_and_sysret_change_privilege_and_flags(void **state)
     assert_int_equal(h_step(h), 0);
     struct cpu *c = h_cpu(h);
     assert_int_equal(c->cpl, 0);
-    assert_true(c->rip == T_USER && c->gpr[X86_RCX] == T_CODE + 2 && c->gpr[X86_R11] == (2 | X86_IF | X86_DF) && c->rflags == 2);
+    assert_true(c->rip == T_USER && c->gpr[X86_RCX] == T_CODE + 2 &&
+                c->gpr[X86_R11] == (2 | X86_IF | X86_DF) && c->rflags == 2);
     assert_int_equal(c->seg[X86_SS].sel, S_DATA0);
     assert_int_equal(h_step(h), 0);
     assert_int_equal(c->cpl, 3);
@@ -214,8 +215,9 @@ static void compatibility_mode_runs_32_bit_code_and_returns(void **state)
     T_PUT(h, T_CODE, "\x48\xcb");
     uint64_t frame[] = {T_USER, S_OTHER};
     memcpy(h->ram + 0x7ff00, frame, sizeof(frame));
-    T_PUT(h, T_USER, "\x83\xc0\x01\x40\xea\x00\x20\x01\x00\x08\x00"); /* add $1,%eax; inc %eax; ljmp $8,$0x12000 */
-    h->ram[T_USER + 6] = 0x30;                                         /* to 0x13000 */
+    T_PUT(h, T_USER,
+          "\x83\xc0\x01\x40\xea\x00\x20\x01\x00\x08\x00"); /* add $1,%eax; inc %eax; ljmp $8,$0x12000 */
+    h->ram[T_USER + 6] = 0x30;                             /* to 0x13000 */
     h->ram[T_USER + 5] = 0x00;
     T_PUT(h, 0x13000, "\xe7\xf4\xeb\xfe");
     s.gpr[X86_RSP] = 0x7ff00;
@@ -232,7 +234,8 @@ static void a_64_bit_call_gate_enters_ring_0_on_the_tss_stack(void **state)
     struct harness *h = h_new(1);
     struct x86_state s = t_long(h, 3);
 
-    h_put64(h, T_GDT + S_GATE, (T_USER & 0xffff) | (uint64_t)S_CODE0 << 16 | 0xecull << 40 | (uint64_t)(T_USER >> 16) << 48);
+    h_put64(h, T_GDT + S_GATE,
+            (T_USER & 0xffff) | (uint64_t)S_CODE0 << 16 | 0xecull << 40 | (uint64_t)(T_USER >> 16) << 48);
     h_put64(h, T_GDT + S_GATE + 8, 0);
     T_PUT(h, T_CODE, "\x48\xff\x1b"); /* lcall *(%rbx), 64-bit */
     T_PUT(h, T_USER, "\xe7\xf4\xeb\xfe");
@@ -271,9 +274,11 @@ static void a_call_gate_copies_its_parameters(void **state)
     struct harness *h = h_new(1);
     struct x86_state s = t_protected(h, 3);
 
-    h_put64(h, T_GDT + S_GATE, (T_USER & 0xffff) | (uint64_t)S_CODE0 << 16 | 2ull << 32 | 0xecull << 40 | (uint64_t)(T_USER >> 16) << 48);
+    h_put64(h, T_GDT + S_GATE,
+            (T_USER & 0xffff) | (uint64_t)S_CODE0 << 16 | 2ull << 32 | 0xecull << 40 |
+                (uint64_t)(T_USER >> 16) << 48);
     T_PUT(h, T_CODE, "\x9a\x00\x00\x00\x00\x53\x00\x0f\x0b"); /* lcall $0x53,$0 */
-    T_PUT(h, T_USER, "\xca\x08\x00");                        /* lret $8 */
+    T_PUT(h, T_USER, "\xca\x08\x00");                         /* lret $8 */
     s.gpr[X86_RSP] = 0x7ff00;
     h_put32(h, 0x7ff00, 0x1111);
     h_put32(h, 0x7ff04, 0x2222);
@@ -326,7 +331,7 @@ static void mov_to_a_segment_checks_the_descriptor(void **state)
     struct harness *h = h_new(1);
     struct x86_state s = t_protected(h, 0);
 
-    T_PUT(h, T_CODE, "\x8e\xd8"); /* mov %ax,%ds */
+    T_PUT(h, T_CODE, "\x8e\xd8");                                       /* mov %ax,%ds */
     h_put64(h, T_GDT + S_GATE, t_desc(0x1000, 0xfff, 0x2 | X86_SEG_S)); /* not present */
     s.gpr[X86_RAX] = S_GATE;
     assert_int_equal(t_run(h, &s) & 0xff, X86_NP);
@@ -385,7 +390,8 @@ static void v8086_runs_by_iret_and_leaves_by_interrupt(void **state)
     struct x86_state s = t_protected(h, 0);
 
     T_PUT(h, T_CODE, "\xcf");
-    uint32_t frame[] = {0x10, 0x1200, 2 | X86_VM | X86_IF, 0xff0, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000}; /* 1200:0010 */
+    uint32_t frame[] = {0x10,   0x1200, 2 | X86_VM | X86_IF, 0xff0, 0x2000, 0x3000, 0x4000,
+                        0x5000, 0x6000}; /* 1200:0010 */
     memcpy(h->ram + 0x7fe00, frame, sizeof(frame));
     T_PUT(h, 0x12010, "\xb4\x42\xa0\x05\x00\xf4"); /* mov $0x42,%ah; mov ds:5,%al; hlt */
     h->ram[0x40005] = 0x99;
@@ -543,9 +549,11 @@ static void privileged_instructions_fault_in_user_mode(void **state)
     (void)state;
     struct harness *h = h_new(1);
     struct x86_state s = t_long(h, 3);
-    static const char code[][4] = {"\xf4", "\x0f\x06", "\x0f\x08", "\x0f\x09", "\x0f\x32", "\x0f\x30", "\x0f\x01\x13", "\x0f\x01\x1b",
-                                       "\x0f\x01\x3b", "\x0f\x00\xd0", "\x0f\x00\xd8", "\x0f\x20\xc0", "\x0f\x22\xc0", "\x0f\x21\xc0",
-                                       "\x0f\x23\xc0", "\x0f\x01\xf8", "\xfa", "\xfb", "\xec", "\xee", "\x0f\x33", "\x0f\x01\xf0"};
+    static const char code[][4] = {
+        "\xf4",         "\x0f\x06",     "\x0f\x08",     "\x0f\x09",     "\x0f\x32",     "\x0f\x30",
+        "\x0f\x01\x13", "\x0f\x01\x1b", "\x0f\x01\x3b", "\x0f\x00\xd0", "\x0f\x00\xd8", "\x0f\x20\xc0",
+        "\x0f\x22\xc0", "\x0f\x21\xc0", "\x0f\x23\xc0", "\x0f\x01\xf8", "\xfa",         "\xfb",
+        "\xec",         "\xee",         "\x0f\x33",     "\x0f\x01\xf0"};
     for (unsigned i = 0; i < sizeof(code) / sizeof(code[0]); i++) {
         memset(h->ram + T_CODE, 0x90, 8);
         memcpy(h->ram + T_CODE, code[i], 3);
@@ -554,7 +562,8 @@ static void privileged_instructions_fault_in_user_mode(void **state)
             fail_msg("form %u: vector %u", i, h_cpu(h)->fault_vector);
     }
     s.cr4 |= CR4_UMIP;
-    static const char umip[][4] = {"\x0f\x01\x03", "\x0f\x01\x0b", "\x0f\x00\xc0", "\x0f\x00\xc8", "\x0f\x01\xe0"};
+    static const char umip[][4] = {"\x0f\x01\x03", "\x0f\x01\x0b", "\x0f\x00\xc0", "\x0f\x00\xc8",
+                                   "\x0f\x01\xe0"};
     for (unsigned i = 0; i < 5; i++) {
         memcpy(h->ram + T_CODE, umip[i], 3);
         s.cr4 |= CR4_UMIP;

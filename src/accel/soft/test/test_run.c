@@ -2,7 +2,8 @@
 #include <pthread.h>
 #include "harness.h"
 
-GUEST(count_loop, "mov $1000, %ecx\n xor %eax, %eax\n 1: add $3, %eax\n dec %ecx\n jnz 1b\n out %eax, $0xf4\n 2: jmp 2b");
+GUEST(count_loop,
+      "mov $1000, %ecx\n xor %eax, %eax\n 1: add $3, %eax\n dec %ecx\n jnz 1b\n out %eax, $0xf4\n 2: jmp 2b");
 
 static void a_loop_runs_and_a_port_write_kicks(void **state)
 {
@@ -19,17 +20,19 @@ static void a_loop_runs_and_a_port_write_kicks(void **state)
     h_free(h);
 }
 
-GUEST(timer_code,
-      "mov $0xfee000f0, %ebx\n movl $0x1ff, (%rbx)\n"            /* enable */
-      "mov $0xfee00320, %ebx\n movl $0x40, (%rbx)\n"             /* one-shot, vector 0x40 */
-      "mov $0xfee003e0, %ebx\n movl $0xb, (%rbx)\n"              /* divide by 1 */
-      "mov $0xfee00380, %ebx\n movl $100000, (%rbx)\n"           /* 100 us */
-      "sti\n 1: hlt\n jmp 1b");
+GUEST(timer_code, "mov $0xfee000f0, %ebx\n movl $0x1ff, (%rbx)\n"  /* enable */
+                  "mov $0xfee00320, %ebx\n movl $0x40, (%rbx)\n"   /* one-shot, vector 0x40 */
+                  "mov $0xfee003e0, %ebx\n movl $0xb, (%rbx)\n"    /* divide by 1 */
+                  "mov $0xfee00380, %ebx\n movl $100000, (%rbx)\n" /* 100 us */
+                  "sti\n 1: hlt\n jmp 1b");
 GUEST(timer_handler, "mov $0x77, %eax\n out %eax, $0xf4\n iretq");
 
-static void set_idt64(struct harness *h, uint64_t idt, unsigned vector, uint64_t handler, uint16_t cs, unsigned type)
+static void set_idt64(struct harness *h, uint64_t idt, unsigned vector, uint64_t handler, uint16_t cs,
+                      unsigned type)
 {
-    h_put64(h, idt + vector * 16, (handler & 0xffff) | (uint64_t)cs << 16 | (uint64_t)(0x80 | type) << 40 | (handler >> 16 & 0xffff) << 48);
+    h_put64(h, idt + vector * 16,
+            (handler & 0xffff) | (uint64_t)cs << 16 | (uint64_t)(0x80 | type) << 40 |
+                (handler >> 16 & 0xffff) << 48);
     h_put64(h, idt + vector * 16 + 8, handler >> 32);
 }
 
@@ -56,7 +59,6 @@ static void hlt_sleeps_until_the_apic_timer_fires(void **state)
     h_free(h);
 }
 
-
 /* ---- code that changes ---- */
 
 /* The store changes the immediate of the instruction right after it, in the same block. */
@@ -77,9 +79,10 @@ static void a_store_into_the_running_block_takes_effect_at_once(void **state)
     h_free(h);
 }
 
-/* The function at 0x12ffd, mov $imm,%eax; ret, lies across two pages; it is called, patched in its second page, and called again. */
-GUEST(patch_crossing,
-      "mov $0x12ffd, %ebx\n call *%rbx\n mov %eax, %ecx\n movb $0x77, 0x13000\n call *%rbx\n shl $16, %ecx\n or %ecx, %eax\n out %eax, $0xf4\n 2: jmp 2b");
+/* The function at 0x12ffd, mov $imm,%eax; ret, lies across two pages; it is called, patched in its second
+ * page, and called again. */
+GUEST(patch_crossing, "mov $0x12ffd, %ebx\n call *%rbx\n mov %eax, %ecx\n movb $0x77, 0x13000\n call *%rbx\n "
+                      "shl $16, %ecx\n or %ecx, %eax\n out %eax, $0xf4\n 2: jmp 2b");
 
 static void an_instruction_across_two_pages_is_watched_in_both(void **state)
 {
@@ -96,9 +99,9 @@ static void an_instruction_across_two_pages_is_watched_in_both(void **state)
 }
 
 /* The same frame at two linear addresses: code runs through one and is written through the other. */
-GUEST(patch_alias,
-      "mov $0x14000, %ebx\n call *%rbx\n mov %eax, %ecx\n mov $0x40014001, %edx\n movl $9, (%rdx)\n call *%rbx\n shl $8, %ecx\n or %ecx, %eax\n"
-      "out %eax, $0xf4\n 2: jmp 2b");
+GUEST(patch_alias, "mov $0x14000, %ebx\n call *%rbx\n mov %eax, %ecx\n mov $0x40014001, %edx\n movl $9, "
+                   "(%rdx)\n call *%rbx\n shl $8, %ecx\n or %ecx, %eax\n"
+                   "out %eax, $0xf4\n 2: jmp 2b");
 
 static void code_written_through_an_alias_is_noticed(void **state)
 {
@@ -155,9 +158,12 @@ static void start_other(struct harness *h, struct other *o, pthread_t *t, const 
     assert_int_equal(pthread_create(t, NULL, run_other, o), 0);
 }
 
-/* CPU 1 calls a function in a loop and publishes what it returned; CPU 0 changes its constant from 1 to 200, waiting each time until it is seen. */
-GUEST(modified, "1: mov $0x15000, %ebx\n call *%rbx\n mov %eax, 0x600\n xor %eax, %eax\n xor %ecx, %ecx\n cpuid\n jmp 1b");
-GUEST(modifier, "mov $1, %ecx\n 1: mov %ecx, 0x15001\n 2: pause\n cmp %ecx, 0x600\n jne 2b\n inc %ecx\n cmp $200, %ecx\n jbe 1b\n mov 0x600, %eax\n"
+/* CPU 1 calls a function in a loop and publishes what it returned; CPU 0 changes its constant from 1 to 200,
+ * waiting each time until it is seen. */
+GUEST(modified, "1: mov $0x15000, %ebx\n call *%rbx\n mov %eax, 0x600\n xor %eax, %eax\n xor %ecx, %ecx\n "
+                "cpuid\n jmp 1b");
+GUEST(modifier, "mov $1, %ecx\n 1: mov %ecx, 0x15001\n 2: pause\n cmp %ecx, 0x600\n jne 2b\n inc %ecx\n cmp "
+                "$200, %ecx\n jbe 1b\n mov 0x600, %eax\n"
                 "out %eax, $0xf4\n 3: jmp 3b");
 
 static void code_modified_by_another_cpu_is_seen_after_a_serializing_instruction(void **state)
@@ -184,7 +190,8 @@ static void code_modified_by_another_cpu_is_seen_after_a_serializing_instruction
 }
 
 /* Both CPUs add to a counter that lies across two pages whose frames are apart. */
-GUEST(adder, "mov $3000, %ecx\n mov $0x40000ffc, %ebx\n 1: lock addq $1, (%rbx)\n dec %ecx\n jnz 1b\n lock incl 0x600\n 2: pause\n cmpl $2, 0x600\n jne 2b\n"
+GUEST(adder, "mov $3000, %ecx\n mov $0x40000ffc, %ebx\n 1: lock addq $1, (%rbx)\n dec %ecx\n jnz 1b\n lock "
+             "incl 0x600\n 2: pause\n cmpl $2, 0x600\n jne 2b\n"
              "cmp $0, %edi\n jne 3f\n mov %edi, %eax\n out %eax, $0xf4\n 3: pause\n jmp 3b");
 
 static void a_locked_add_across_frames_is_atomic(void **state)
@@ -227,7 +234,8 @@ static void replacing_the_slots_reaches_a_running_cpu(void **state)
     struct other o;
     pthread_t thread;
 
-    memcpy(h->ram + 0x11000, "\x8b\x03\x89\x04\x25\x00\x06\x00\x00\xeb\xf5", 11); /* 1: mov (%rbx),%eax; mov %eax,0x600; jmp 1b */
+    memcpy(h->ram + 0x11000, "\x8b\x03\x89\x04\x25\x00\x06\x00\x00\xeb\xf5",
+           11); /* 1: mov (%rbx),%eax; mov %eax,0x600; jmp 1b */
     s.gpr[X86_RBX] = 0x800000;
     h->ram[0x800000] = 1;
     start_other(h, &o, &thread, &s);
@@ -299,7 +307,8 @@ static void state_survives_get_and_set(void **state)
     assert_memory_equal(&s.lapic, &t.lapic, sizeof(s.lapic));
     assert_true(t.tsc == 777777 && t.events.shadow == 1 && t.events.nmi_masked == 1);
     assert_true(x86_state_msr(&t, MSR_LSTAR, 0) == 0xffffffff81000000);
-    assert_true(x86_state_msr(&t, MSR_TSC_ADJUST, 0) == 42 && x86_state_msr(&t, MSR_MTRR_DEF_TYPE, 0) == 0xc06);
+    assert_true(x86_state_msr(&t, MSR_TSC_ADJUST, 0) == 42 &&
+                x86_state_msr(&t, MSR_MTRR_DEF_TYPE, 0) == 0xc06);
     h_free(h);
 }
 
