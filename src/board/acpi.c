@@ -207,7 +207,8 @@ void acpi_dsdt(const struct table_facts *f, struct buf *b)
 
 /* ---- the other tables ---- */
 
-/* Sections 5.2.9 and, for what a hardware-reduced platform leaves out, 4.1. */
+/* Sections 5.2.9 and, for what a hardware-reduced platform leaves out, 4.1. Linux leaves resetting such a one
+ * to firmware, the reset register notwithstanding: README.md. */
 static void fadt(const struct table_facts *f, uint64_t dsdt, struct buf *b)
 {
     enum { LEGACY_DEVICES = 1, HAS_8042 = 2, NO_VGA = 4 };

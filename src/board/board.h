@@ -46,9 +46,8 @@ enum virtio_transport { VIRTIO_TRANSPORT_PCI, VIRTIO_TRANSPORT_MMIO };
 /* How the guest asks for an end. Called on a vCPU's thread under a device's lock: only note it and kick
  * the vCPUs. NULL: ignored. */
 struct board_callbacks {
-    void (*power_off)(void *opaque); /* ACPI S5 */
-    /* i8042 0xfe, port 0xcf9, port 0x92, ACPI reset register */
-    void (*reset)(void *opaque);
+    void (*power_off)(void *opaque);                 /* ACPI S5 */
+    void (*reset)(void *opaque, const char *by);     /* by: what the guest wrote to, for a person; static */
     void (*debug_exit)(void *opaque, uint32_t code); /* port 0xf4; a shell would see (code << 1) | 1 */
     void (*panic)(void *opaque, uint8_t events);     /* pvpanic: bit 0 panicked, bit 1 crash kernel loaded */
     void *opaque;
@@ -128,7 +127,7 @@ struct board_e820 {
 unsigned board_e820(const struct board *b, const struct board_e820 **list);
 
 /* Bytes that must lie in guest memory before the first instruction, and again after each reset: ACPI
- * tables, MP table. */
+ * tables, MP table, the program at the reset vector. */
 struct board_blob {
     uint64_t gpa;
     const void *data;

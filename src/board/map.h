@@ -26,7 +26,8 @@
 #define MAP_BIOS_BASE        0xe0000ull /* RSDP and ACPI tables: where a guest scans for them */
 #define MAP_ACPI_SIZE        0x10000ull
 #define MAP_MPTABLE_BASE     0xf0000ull /* MP floating pointer and table, likewise */
-#define MAP_MPTABLE_SIZE     0x10000ull
+#define MAP_MPTABLE_SIZE     0xfff0ull
+#define MAP_RESET_VECTOR     0xffff0ull    /* F000:FFF0, where a BIOS is entered: a program that resets */
 #define MAP_LOW_RAM_MAX      0xc0000000ull /* the hole begins here */
 #define MAP_HIGH_RAM_BASE    0x100000000ull
 #define MAP_PCI_MMIO32_BASE  0xc0000000ull

@@ -89,11 +89,30 @@ static void set_mmio(void *opaque, unsigned slot, bool level)
 
 /* ---- what the guest asks of the machine ---- */
 
-static void on_reset(void *opaque)
+static void reset(struct board *b, const char *by)
 {
-    struct board *b = opaque;
     if (b->cfg.cb.reset)
-        b->cfg.cb.reset(b->cfg.cb.opaque);
+        b->cfg.cb.reset(b->cfg.cb.opaque, by);
+}
+
+static void on_acpi_reset(void *opaque)
+{
+    reset(opaque, "the ACPI reset register");
+}
+
+static void on_keyboard_reset(void *opaque)
+{
+    reset(opaque, "the keyboard controller");
+}
+
+static void on_port_92_reset(void *opaque)
+{
+    reset(opaque, "port 0x92");
+}
+
+static void on_port_cf9_reset(void *opaque)
+{
+    reset(opaque, "port 0xcf9");
 }
 
 static void on_power_off(void *opaque)
@@ -202,7 +221,7 @@ static int add_i8042(struct board *b, struct err *e)
                                                 .kbd_irq = isa(b, IRQ_KEYBOARD),
                                                 .aux_irq = isa(b, IRQ_MOUSE),
                                                 .keyboard = b->cfg.keyboard,
-                                                .reset = on_reset,
+                                                .reset = on_keyboard_reset,
                                                 .opaque = b},
                          e);
     if (b->i8042)
@@ -230,7 +249,7 @@ static int add_acpi_pm(struct board *b, struct err *e)
                                                    .port = PORT_ACPI,
                                                    .irq = isa(b, IRQ_GED),
                                                    .power_off = on_power_off,
-                                                   .reset = on_reset,
+                                                   .reset = on_acpi_reset,
                                                    .opaque = b},
                           e);
     if (b->acpi)
@@ -243,7 +262,7 @@ static int add_sysctl(struct board *b, struct err *e)
     b->sysctl = sysctl_new(&(struct sysctl_config){.bus = b->cfg.bus,
                                                    .port_a = PORT_SYSTEM_A,
                                                    .pvpanic_port = PORT_PVPANIC,
-                                                   .reset = on_reset,
+                                                   .reset = on_port_92_reset,
                                                    .panic = on_panic,
                                                    .opaque = b},
                            e);
@@ -297,7 +316,7 @@ static int add_pci(struct board *b, struct err *e)
         .mmio64_size = MAP_PCI_MMIO64_SIZE,
         .io_base = PORT_PCI_IO_BASE,
         .io_size = PORT_PCI_IO_SIZE,
-        .reset = on_reset,
+        .reset = on_port_cf9_reset,
         .reset_opaque = b,
     };
     for (unsigned i = 0; i < 4; i++)
@@ -365,6 +384,23 @@ static int add_virtio(struct board *b, struct err *e)
 
 /* ---- the whole ---- */
 
+/*
+ * What firmware there is: at the processor's reset vector, a program in real mode that resets by the register
+ * which the FADT names. Operating systems jump there to restart when they know nothing better; so does Linux
+ * by default, see README.md. mov $port,%dx; mov $value,%al; out %al,(%dx); 1: hlt; jmp 1b
+ */
+static const uint8_t reset_vector[] = {
+    0xba,
+    (PORT_ACPI + ACPI_PM_RESET) & 0xff,
+    (PORT_ACPI + ACPI_PM_RESET) >> 8,
+    0xb0,
+    ACPI_PM_RESET_VALUE,
+    0xee,
+    0xf4,
+    0xeb,
+    0xfd,
+};
+
 static int add_tables(struct board *b, struct err *e)
 {
     struct table_facts f = {
@@ -384,6 +420,7 @@ static int add_tables(struct board *b, struct err *e)
             return r;
         b->blob[b->blobs++] = (struct board_blob){MAP_BIOS_BASE, b->acpi_bytes.data, b->acpi_bytes.len};
     }
+    b->blob[b->blobs++] = (struct board_blob){MAP_RESET_VECTOR, reset_vector, sizeof(reset_vector)};
     board_map_memory(b);
     return 0;
 }

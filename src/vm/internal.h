@@ -62,6 +62,7 @@ struct vm {
     atomic_uint requests;
     int request_fd; /* eventfd: requests has bits */
     struct loop_fd *request_source;
+    _Atomic(const char *) reset_by; /* what the guest wrote to */
     _Atomic uint32_t debug_exit;
     unsigned bad_cpu; /* which crashed or failed */
     struct err bad;   /* why */

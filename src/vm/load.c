@@ -5,7 +5,6 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "boot/boot.h"
-#include "guest/mem.h"
 #include "vm/internal.h"
 #include "x86/msr.h"
 #include "x86/state.h"
@@ -48,22 +47,11 @@ static void reset_cpu(struct vm *vm, unsigned i, struct x86_state *s)
     s->lapic.regs[X86_LAPIC_LVT_LINT1] = 0x400;
 }
 
-/* Where a BIOS would be entered (F000:FFF0), a program that resets by the keyboard controller: kernels that
- * restart by jumping there mean that. mov $0xfe,%al; out %al,$0x64; 1: hlt; jmp 1b */
-static int write_reset_stub(struct vm *vm, struct err *e)
-{
-    static const uint8_t stub[] = {0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd};
-    int r = mem_write(vm->mem, 0xffff0, stub, sizeof stub);
-    return r ? err_set(e, r, "no memory at the reset vector 0xffff0") : 0;
-}
-
 int vm_load_kernel(struct vm *vm, struct err *e)
 {
     struct buf cmdline = {0};
     struct x86_state *s = calloc(1, sizeof *s);
     int r = s ? board_write_blobs(vm->board, e) : err_set(e, ENOMEM, "out of memory");
-    if (!r && vm->cfg.memory > 0x100000)
-        r = write_reset_stub(vm, e);
     buf_printf(&cmdline, "%s", vm->cfg.cmdline ? vm->cfg.cmdline : "console=ttyS0");
     board_cmdline_extra(vm->board, &cmdline);
     buf_u8(&cmdline, 0);

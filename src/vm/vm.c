@@ -23,9 +23,11 @@ static void on_power_off(void *opaque)
     vm_request(opaque, REQUEST_POWER_OFF);
 }
 
-static void on_reset(void *opaque)
+static void on_reset(void *opaque, const char *by)
 {
-    vm_request(opaque, REQUEST_RESET);
+    struct vm *vm = opaque;
+    atomic_store(&vm->reset_by, by);
+    vm_request(vm, REQUEST_RESET);
 }
 
 static void on_debug_exit(void *opaque, uint32_t code)
@@ -361,6 +363,7 @@ static void on_request(void *opaque, uint32_t events)
         finish(vm, VM_CRASHED);
     }
     if (bits & REQUEST_RESET) {
+        log_info("the guest resets the machine by %s", atomic_load(&vm->reset_by));
         if (vm->cfg.no_reboot)
             finish(vm, VM_RESET);
         else if (atomic_load(&vm->end) == VM_END_NONE)

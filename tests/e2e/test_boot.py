@@ -30,10 +30,16 @@ def test_all_memory_is_seen(memory, low):
     assert kib // 1024 >= low, r.stdout
 
 
-def test_reset_with_no_reboot_gives_status_3():
-    r = liege("run", "--accel", "soft", "--no-reboot", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
-              CMDLINE + ' liege.run="reboot -f"', timeout=240)
+@pytest.mark.parametrize("extra,kind,register", [
+    ("", "efi", "the ACPI reset register"),  # hardware-reduced: Linux expects EFI, and finds our program at the BIOS's reset vector
+    ("reboot=a", "acpi", "the ACPI reset register"),
+    ("reboot=k", "kbd", "the keyboard controller")])
+def test_reset_with_no_reboot_gives_status_3(extra, kind, register):
+    r = liege("run", "--accel", "soft", "--no-reboot", "--verbose", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
+              f'{CMDLINE} {extra} liege.run="cat /sys/kernel/reboot/type; reboot -f"', timeout=240)
     assert r.returncode == 3, r.stdout + r.stderr
+    assert re.search(rf"^{kind}\r?$", r.stdout, re.M), r.stdout
+    assert f"the guest resets the machine by {register}\n" in r.stderr, r.stderr
 
 
 def test_reset_without_it_boots_again(machine):

@@ -29,6 +29,7 @@ struct bench {
     struct msi_message last;
     unsigned msis, resets, power_offs, exits, panics;
     uint32_t exit_code;
+    const char *reset_by;
     bool extint;
     struct err err;
 };
@@ -48,9 +49,10 @@ static inline void bench_extint(struct accel *a, bool level)
 
 static const struct accel_ops bench_accel_ops = {.name = "bench", .msi = bench_msi, .extint = bench_extint};
 
-static inline void bench_on_reset(void *opaque)
+static inline void bench_on_reset(void *opaque, const char *by)
 {
     ((struct bench *)opaque)->resets++;
+    ((struct bench *)opaque)->reset_by = by;
 }
 
 static inline void bench_on_power_off(void *opaque)

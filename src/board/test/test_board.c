@@ -49,10 +49,14 @@ static void every_way_to_reset_and_power_off_reaches_the_machine(void **state)
     struct bench *b = bench_new(&(struct board_config){.acpi = true, .debug_exit = true, .testdev = true});
     (void)state;
     bus_write(b->bus, PORT_KBD_COMMAND, 1, 0xfe);
+    assert_string_equal(b->reset_by, "the keyboard controller");
     bus_write(b->bus, PORT_SYSTEM_A, 1, 0x01);
+    assert_string_equal(b->reset_by, "port 0x92");
     bus_write(b->bus, PORT_ACPI + 2, 1, 0x01);
+    assert_string_equal(b->reset_by, "the ACPI reset register");
     assert_int_equal(b->resets, 3);
     bus_write(b->bus, PORT_PCI_CONFIG + 1, 1, 0x06);
+    assert_string_equal(b->reset_by, "port 0xcf9");
     assert_int_equal(b->resets, 4);
     bus_write(b->bus, PORT_ACPI, 1, 0x34);
     assert_int_equal(b->power_offs, 1);
@@ -113,6 +117,33 @@ static void tables_lie_where_the_guest_scans(void **state)
     assert_memory_equal(sig, "RSD PTR ", 8);
     assert_int_equal(mem_read(b->mem, MAP_MPTABLE_BASE, sig, 4), 0);
     assert_memory_equal(sig, "_MP_", 4);
+    bench_free(b);
+}
+
+static uint64_t number(struct bench *b, uint64_t gpa, unsigned size)
+{
+    uint64_t v = 0;
+    assert_int_equal(mem_read(b->mem, gpa, &v, size), 0);
+    return v;
+}
+
+/* The FADT as the guest finds it: RSDP, XSDT, the first entry. */
+static void the_program_at_the_reset_vector_writes_what_the_fadt_names(void **state)
+{
+    struct bench *b = bench_new(&plain);
+    uint64_t at = 0xffff0;
+    (void)state;
+    assert_int_equal(board_write_blobs(b->board, &b->err), 0);
+    uint64_t xsdt = number(b, board_rsdp(b->board) + 24, 8), fadt = number(b, xsdt + 36, 8);
+    assert_int_equal(number(b, fadt, 4), 0x50434146); /* FACP */
+    assert_int_equal(number(b, fadt + 116, 1), 1);    /* RESET_REG: system I/O */
+    assert_int_equal(number(b, at, 1), 0xba);         /* mov $port,%dx */
+    assert_int_equal(number(b, at + 1, 2), number(b, fadt + 120, 8));
+    assert_int_equal(number(b, at + 3, 1), 0xb0); /* mov $value,%al */
+    assert_int_equal(number(b, at + 4, 1), number(b, fadt + 128, 1));
+    assert_int_equal(number(b, at + 5, 4), 0xfdebf4ee); /* out %al,(%dx); hlt; jmp */
+    bus_write(b->bus, (uint16_t)number(b, at + 1, 2), 1, (uint32_t)number(b, at + 4, 1));
+    assert_int_equal(b->resets, 1);
     bench_free(b);
 }
 
@@ -275,6 +306,7 @@ int main(void)
         cmocka_unit_test(memory_leaves_a_hole_below_4_gib_and_goes_on_above),
         cmocka_unit_test(nonsense_configurations_are_refused_with_a_reason),
         cmocka_unit_test(tables_lie_where_the_guest_scans),
+        cmocka_unit_test(the_program_at_the_reset_vector_writes_what_the_fadt_names),
         cmocka_unit_test(virtio_sits_in_pci_slots_from_1_on),
         cmocka_unit_test(virtio_over_mmio_is_on_the_command_line_only_without_acpi),
         cmocka_unit_test(nothing_is_delivered_while_no_accelerator_is_connected),
