@@ -47,7 +47,7 @@ soak:  ## the long runs
 bench: all guest-shell  ## figures as a table; JSON beside it in results/
 	@$(PYTHON) bench/bench.py --build $(BUILD)
 
-fuzz:  ## run every fuzz target, SECONDS each (default 600)
+fuzz:  ## run every fuzz target, SECONDS each (default 600), JOBS at a time (2); a dated result goes to results/
 	@tools/fuzz.sh $(or $(SECONDS),600)
 
 lint:  ## shellcheck, cppcheck, clang-tidy; layout is reported
