@@ -9,7 +9,7 @@ CPUS ?= 1
 ACCEL ?= auto
 
 .DEFAULT_GOAL = all
-.PHONY: all help run test test-full soak bench install deps lint format fuzz clean guest-shell guest-debian
+.PHONY: all help run test test-full soak bench bench-engine install deps lint format fuzz clean guest-shell guest-debian bench-deps
 
 all: deps-build $(BUILD)/build.ninja  ## build build/liege
 	@ninja -C $(BUILD) --quiet
@@ -44,8 +44,15 @@ test-full:  ## everything, in shards of at most an hour (SHARD=name for one)
 soak:  ## the long runs
 	@tools/test.sh soak $(SHARD)
 
-bench: all guest-shell  ## figures as a table; JSON beside it in results/
+bench: all guest-shell bench-deps  ## figures as a table; JSON beside it in results/
 	@$(PYTHON) bench/bench.py --build $(BUILD)
+
+bench-engine: all guest-shell bench-deps  ## the software engine beside QEMU in turn; RUNS=5, QUICK=1, ROWS=name,..., CHECK=1: fail below the thresholds
+	@$(PYTHON) bench/engine.py --build $(BUILD) $(if $(RUNS),--runs $(RUNS)) $(if $(QUICK),--quick) $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(CHECK),--check) $(if $(JSON),--json $(JSON))
+
+bench-deps:
+	@tools/deps.sh bench
 
 fuzz:  ## run every fuzz target, SECONDS each (default 600), JOBS at a time (2); a dated result goes to results/
 	@tools/fuzz.sh $(or $(SECONDS),600)

@@ -2,66 +2,20 @@
 
     bench.py [--build DIR] [--idle SECONDS] [--no-qemu]
 
-The guest is bench/guestbench.c as /init on the Debian kernel. GB_MS (milliseconds per repetition), GB_REPS and GB_ONLY (names, comma
-separated) from the environment make it short. Both machines get the same kernel, initramfs and command line, one CPU, 512 MiB; QEMU runs as fast as it can
-(multi-threaded TCG, a translation buffer of 512 MiB).
+GB_MS (milliseconds per repetition), GB_REPS and GB_ONLY (names, comma separated) from the environment make it short. See guest.py for the
+guest and the machines.
 """
 import argparse
-import datetime
-import json
 import os
 import pty
 import re
-import resource
 import select
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SMALLER_IS_BETTER = ("ns", "us", "ms")
-MEMORY_MIB = 512
-
-
-def build_guest(folder):
-    """guestbench, and an initramfs whose init it is."""
-    exe = os.path.join(folder, "guestbench")
-    subprocess.run(["gcc", "-O2", "-static", "-pthread", "-w", "-o", exe, os.path.join(TOP, "bench", "guestbench.c")], check=True)
-    root = os.path.join(folder, "root")
-    os.makedirs(os.path.join(root, "dev"))
-    shutil.copy(exe, os.path.join(root, "init"))
-    cpio = os.path.join(folder, "bench.cpio")
-    with open(cpio, "wb") as f:
-        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root, input=b"init\ndev\n", stdout=f, check=True)
-    return exe, cpio
-
-
-def command_line(**extra):
-    knobs = {k: v for k, v in os.environ.items() if k in ("GB_MS", "GB_REPS", "GB_ONLY")} | extra
-    return "console=ttyS0 quiet mitigations=off panic=-1 reboot=t " + " ".join(f"{k}={v}" for k, v in knobs.items())
-
-
-def parse(text):
-    body = text.split("GUESTBENCH BEGIN", 1)[-1]
-    return {name: (float(v), unit) for name, v, unit in re.findall(r"^(\w+) ([\d.]+) ([A-Za-z/]+)\r?$", body, re.M)}
-
-
-def liege_command(build, kernel, cpio, cmdline, *extra):
-    return [os.path.join(build, "liege"), "run", "--accel", "soft", "--memory", f"{MEMORY_MIB}M", "--no-reboot", "--kernel", kernel, "--initrd", cpio,
-            "--cmdline", cmdline, *extra]
-
-
-def qemu_command(kernel, cpio, cmdline):
-    return ["qemu-system-x86_64", "-M", "pc", "-cpu", "Nehalem", "-accel", "tcg,thread=multi,tb-size=512", "-m", str(MEMORY_MIB), "-nodefaults",
-            "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", cpio, "-append", cmdline]
-
-
-def run(command, timeout=3600, env=None):
-    start = time.time()
-    r = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=timeout, env=env, check=False)
-    return r, time.time() - start
+import guest
 
 
 def until(fd, pattern, timeout):
@@ -94,7 +48,7 @@ def resident_without_ram(pid):
         elif line.startswith("Rss:"):
             rss = int(line.split()[1])
             total += rss
-            if size >= MEMORY_MIB * 1024:
+            if size >= guest.MEMORY_MIB * 1024:
                 largest += rss
     return total - largest
 
@@ -112,22 +66,18 @@ def first_instruction(build, folder):
         f.write(header + segment + code)
     best = None
     for _ in range(10):
-        r, took = run([os.path.join(build, "liege"), "run", "--accel", "soft", "--memory", "64M", "--console", "none", "--debug-exit", "--kernel", image], 60)
-        if r.returncode != 1 or r.stderr:
-            raise SystemExit(f"bench: first instruction: status {r.returncode}: {r.stderr}")
-        best = took if best is None else min(best, took)
+        r = guest.run([os.path.join(build, "liege"), "run", "--accel", "soft", "--memory", "64M", "--console", "none", "--debug-exit",
+                       "--kernel", image], 60)
+        if r.status != 1 or r.stderr:
+            raise SystemExit(f"bench: first instruction: status {r.status}: {r.stderr}")
+        best = r.wall if best is None else min(best, r.wall)
     return best * 1000
 
 
 def before_main(build):
     """CPU milliseconds and wall milliseconds of `liege version`: loading libraries, and little else. Best of ten."""
-    best = (1e9, 1e9)
-    for _ in range(10):
-        was = resource.getrusage(resource.RUSAGE_CHILDREN)
-        _, took = run([os.path.join(build, "liege"), "version"], 60)
-        now = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, ((now.ru_utime + now.ru_stime - was.ru_utime - was.ru_stime) * 1000, took * 1000))
-    return best
+    runs = [guest.run([os.path.join(build, "liege"), "version"], 60) for _ in range(10)]
+    return min((r.cpu * 1000, r.wall * 1000) for r in runs)
 
 
 def libraries(build):
@@ -138,11 +88,11 @@ def libraries(build):
 def idle(build, kernel, cpio, seconds):
     """Boot to init in seconds, KiB resident without guest RAM, and CPU % while the guest sleeps."""
     master, slave = pty.openpty()
-    p = subprocess.Popen(liege_command(build, kernel, cpio, command_line(GB_STAY=1, GB_QUIT=1)), stdin=slave, stdout=slave, stderr=subprocess.PIPE,
-                         start_new_session=True)
+    command = guest.liege_command(build, kernel, cpio, guest.command_line(GB_STAY=1, GB_QUIT=1))
+    p = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=subprocess.PIPE, start_new_session=True)
     os.close(slave)
     try:
-        boot = until(master, "GUESTBENCH END", 300)
+        boot = until(master, guest.END, 300)
         time.sleep(3)
         resident, before, start = resident_without_ram(p.pid), cpu_seconds(p.pid), time.time()
         time.sleep(seconds)
@@ -156,7 +106,7 @@ def idle(build, kernel, cpio, seconds):
 
 def startup(build, kernel, cpio, folder, idle_seconds):
     boot, resident, percent = idle(build, kernel, cpio, idle_seconds)
-    r, _ = run(liege_command(build, kernel, cpio, command_line(GB_QUIT=1), "--stats"), 300)
+    r = guest.run(guest.liege_command(build, kernel, cpio, guest.command_line(GB_QUIT=1), "--stats"), 300)
     m = re.search(r"instructions\s+(\d+) \(([\d.]+) M/s", r.stderr)
     cpu, wall = before_main(build)
     return {"first_instruction_ms": round(first_instruction(build, folder), 2), "boot_to_init_s": round(boot, 3), "vmm_resident_kib": resident,
@@ -164,19 +114,12 @@ def startup(build, kernel, cpio, folder, idle_seconds):
             "version_cpu_ms": round(cpu, 2), "version_wall_ms": round(wall, 2), "libraries": libraries(build)}
 
 
-def ratio(value, unit, other):
-    """How many times as fast as `other` it is."""
-    if not value or not other:
-        return None
-    return other / value if unit in SMALLER_IS_BETTER else value / other
-
-
 def table(figures):
     lines = [f"{'test':<16}{'unit':>9}{'native':>12}{'liege':>12}{'qemu tcg':>12}{'of native':>11}{'x qemu':>8}"]
     for name in figures["liege"]:
         cells = [figures.get(k, {}).get(name, (None, ""))[0] for k in ("native", "liege", "qemu")]
         unit = figures["liege"][name][1]
-        of_native, of_qemu = ratio(cells[1], unit, cells[0]), ratio(cells[1], unit, cells[2])
+        of_native, of_qemu = guest.ratio(cells[1], unit, cells[0]), guest.ratio(cells[1], unit, cells[2])
         text = [f"{c:12.2f}" if c is not None else f"{'-':>12}" for c in cells]
         lines.append(f"{name:<16}{unit:>9}{''.join(text)}" + (f"{of_native:11.3f}" if of_native else f"{'-':>11}") +
                      (f"{of_qemu:8.2f}" if of_qemu else f"{'-':>8}"))
@@ -185,7 +128,7 @@ def table(figures):
 
 def main():
     a = argparse.ArgumentParser()
-    a.add_argument("--build", default=os.path.join(TOP, "build"))
+    a.add_argument("--build", default=os.path.join(guest.TOP, "build"))
     a.add_argument("--idle", type=int, default=20)
     a.add_argument("--no-qemu", action="store_true")
     a = a.parse_args()
@@ -193,26 +136,18 @@ def main():
     kernel = os.path.join(build, "guest", "kernel", "vmlinuz")
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        exe, cpio = build_guest(folder)
-        r, _ = run([exe])
-        figures["native"] = parse(r.stdout)
-        r, took = run(liege_command(build, kernel, cpio, command_line()))
-        if "GUESTBENCH END" not in r.stdout:
-            raise SystemExit(f"bench: liege ended with {r.returncode}: {r.stderr}\n{r.stdout[-2000:]}")
-        figures["liege"] = parse(r.stdout)
+        exe, cpio = guest.build(folder)
+        figures["native"] = guest.parse(guest.run([exe]).stdout)
+        command = guest.liege_command(build, kernel, cpio, guest.command_line())
+        figures["liege"] = guest.parse(guest.expect_end("liege", guest.run(command), 3).stdout)
         if not a.no_qemu:
-            r, _ = run(qemu_command(kernel, cpio, command_line()))
-            figures["qemu"] = parse(r.stdout)
+            command = guest.qemu_command(kernel, cpio, guest.command_line())
+            figures["qemu"] = guest.parse(guest.expect_end("qemu", guest.run(command)).stdout)
         start = startup(build, kernel, cpio, folder, a.idle)
     print(table(figures))
     for k, v in start.items():
         print(f"{k:<24}{' '.join(v) if isinstance(v, list) else v}")
-    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=TOP, capture_output=True, text=True, check=False).stdout.strip()
-    os.makedirs(os.path.join(TOP, "results"), exist_ok=True)
-    with open(os.path.join(TOP, "results", f"{datetime.date.today()}-bench.json"), "w", encoding="utf-8") as f:
-        json.dump({"date": str(datetime.date.today()), "commit": commit, "load": os.getloadavg()[0], "startup": start,
-                   "figures": {k: {n: {"value": v, "unit": u} for n, (v, u) in t.items()} for k, t in figures.items()}}, f, indent=1)
-        f.write("\n")
+    guest.write_result(guest.dated("bench"), {"startup": start, "figures": guest.as_json(figures)})
 
 
 if __name__ == "__main__":
