@@ -28,6 +28,7 @@ SHORT = {"GB_MS": 50, "GB_REPS": 2}
 STATS = {"translated": r"^translated\s+([\d.]+) %", "code size": r"^code size\s+([\d.]+) host bytes per guest byte",
          "instructions": r"^instructions\s+(\d+)"}
 CLOCK_ERROR = 0.03  # a guest whose clock is further off the host's measures nothing
+BUSY = 0.75  # a machine that got less of a CPU than this tells about the host's load, not about itself
 
 # What must hold: of: "peer" (times as fast as QEMU), "native" (times as long as the host), "mean" (geometric, of all "peer"), "stats".
 # rows: names, None for each there is. A figure that is missing does not hold.
@@ -153,14 +154,15 @@ def summary(bench, stats, verdicts):
     lines = [f"{v['row']:<15}{number(v['value'], 9, mark='' if v['holds'] else '!')} ({v['bound']})"
              for v in verdicts if v["of"] in ("mean", "stats")]
     lines += [f"{n:<15}{v:9.0f}" for n, v in stats.items() if n == "instructions"]
-    lines.append("share of a CPU, least of all runs: " + ", ".join(f"{m} {s:.2f}" for m, s in bench.share.items()))
+    busy = " - a busy host: judge by a quieter one" if min(bench.share.values()) < BUSY else ""
+    lines.append("share of a CPU, least of all runs: " + ", ".join(f"{m} {s:.2f}" for m, s in bench.share.items()) + busy)
     off = {m: max(errors, key=abs) for m, errors in bench.clock.items()}
     lines += [f"{m}: the guest's clock is {100 * e:+.1f} % off the host's: its rows mean nothing"
               for m, e in off.items() if abs(e) > CLOCK_ERROR]
     failed = collections.defaultdict(list)
     for v in verdicts:
         if not v["holds"]:
-            failed[v["of"], v["bound"]].append(f"{v['row']} {'none' if v['value'] is None else format(v['value'], '.2f')}")
+            failed[v["of"], v["bound"]].append(f"{v['row']}={'none' if v['value'] is None else format(v['value'], '.2f')}")
     count = sum(map(len, failed.values()))
     lines.append(f"{len(verdicts) - count} of {len(verdicts)} thresholds hold" + (", not:" if count else ""))
     for (of, bound), rows in failed.items():
