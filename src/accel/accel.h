@@ -12,7 +12,7 @@
  *     for (;;) switch (vcpu_run(v, &info, &e)) { case VCPU_KICKED: look at what the vm wants; ... }
  *
  * A guest's reset or power-off is a device write: the device posts it to the vm by callback, and the vm kicks
- * all vCPUs.
+ * all vCPUs; the one that wrote executes nothing after it.
  */
 #ifndef ACCEL_ACCEL_H
 #define ACCEL_ACCEL_H
@@ -154,7 +154,8 @@ static inline enum vcpu_exit vcpu_run(struct vcpu *v, struct vcpu_exit_info *inf
 {
     return v->accel->ops->vcpu_run(v, info, e);
 }
-/* Make a running (or the next) vcpu_run return VCPU_KICKED soon. Any thread, async-signal safe. */
+/* Make a running (or the next) vcpu_run return VCPU_KICKED soon. Any thread, async-signal safe. Called by a
+ * device that this vCPU is accessing: before the next instruction. */
 static inline void vcpu_kick(struct vcpu *v)
 {
     v->accel->ops->vcpu_kick(v);

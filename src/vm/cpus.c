@@ -26,6 +26,13 @@ void cpus_kick(struct vm *vm)
             vcpu_kick(vm->cpu[i].vcpu);
 }
 
+void cpus_ask(struct vm *vm, unsigned bits)
+{
+    atomic_store(&vm->asked, true);
+    cpus_kick(vm);
+    vm_request(vm, bits);
+}
+
 /* Park while the vm wants it; false when the thread shall end. A thread parked here is quiesced: state may be
  * read from any thread. */
 static bool may_run(struct vm_cpu *c)
@@ -33,7 +40,7 @@ static bool may_run(struct vm_cpu *c)
     struct vm *vm = c->vm;
     bool run;
     pthread_mutex_lock(&vm->mutex);
-    while ((vm->stop || c->hold) && !vm->ending) {
+    while ((vm->stop || c->hold || atomic_load(&vm->asked)) && !vm->ending) {
         if (c->state != CPU_PARKED) {
             c->state = CPU_PARKED;
             pthread_cond_broadcast(&vm->changed);

@@ -59,6 +59,7 @@ struct vm {
     bool held;     /* one of `stop` is a vCPU's that cannot go on: the loop has yet to see to it */
     bool stopped;  /* devices and guest time are stopped as well */
 
+    atomic_bool asked; /* the guest asked for an end: vCPUs park until the loop has seen to it */
     atomic_uint requests;
     int request_fd; /* eventfd: requests has bits */
     struct loop_fd *request_source;
@@ -78,6 +79,7 @@ int cpus_start(struct vm *vm, struct err *e);
 void cpus_end(struct vm *vm); /* stop and join all threads */
 void cpus_kick(struct vm *vm);
 void vm_request(struct vm *vm, unsigned bits); /* any thread, also in device callbacks */
+void cpus_ask(struct vm *vm, unsigned bits);   /* a request after which no vCPU goes on; likewise */
 
 /* load.c */
 int vm_load_kernel(struct vm *vm, struct err *e); /* tables, kernel, boot CPU; all vCPUs at reset */

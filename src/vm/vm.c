@@ -20,21 +20,21 @@
 
 static void on_power_off(void *opaque)
 {
-    vm_request(opaque, REQUEST_POWER_OFF);
+    cpus_ask(opaque, REQUEST_POWER_OFF);
 }
 
 static void on_reset(void *opaque, const char *by)
 {
     struct vm *vm = opaque;
     atomic_store(&vm->reset_by, by);
-    vm_request(vm, REQUEST_RESET);
+    cpus_ask(vm, REQUEST_RESET);
 }
 
 static void on_debug_exit(void *opaque, uint32_t code)
 {
     struct vm *vm = opaque;
     atomic_store(&vm->debug_exit, code);
-    vm_request(vm, REQUEST_DEBUG_EXIT);
+    cpus_ask(vm, REQUEST_DEBUG_EXIT);
 }
 
 static void on_panic(void *opaque, uint8_t events)
@@ -303,6 +303,9 @@ static void reboot(struct vm *vm)
 {
     struct err e = {0};
     int r = vm_pause(vm, &e);
+    /* other CPUs may have asked for the same before they stopped; and for more */
+    unsigned more = atomic_fetch_and(&vm->requests, ~(unsigned)REQUEST_RESET);
+    atomic_store(&vm->asked, more & (REQUEST_POWER_OFF | REQUEST_DEBUG_EXIT));
     if (!r) {
         board_reset(vm->board);
         r = vm_load_kernel(vm, &e);

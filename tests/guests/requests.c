@@ -217,6 +217,17 @@ static void halted(struct machine *m)
         m->arg = s.mp_state;
 }
 
+static void where(struct machine *m, struct cpu_thread *t)
+{
+    struct x86_state s;
+    struct err e = {""};
+
+    if (vcpu_get(t->v, &s, &e))
+        machine_fail(m, "where: %s", e.msg);
+    m->arg = (uint32_t)s.gpr[X86_RBX];
+    m->arg2 = (uint32_t)s.rip;
+}
+
 void machine_request(struct machine *m, struct cpu_thread *t)
 {
     struct vcpu_debug off = {0};
@@ -295,6 +306,9 @@ void machine_request(struct machine *m, struct cpu_thread *t)
         break;
     case REQ_SLOW:
         m->arg = m->slow;
+        break;
+    case REQ_WHERE:
+        where(m, t);
         break;
     }
 }

@@ -101,6 +101,14 @@ static uint32_t control_read(void *opaque, uint16_t offset, unsigned size)
     return offset == 0 ? m->request : offset == 4 ? m->arg : m->arg2;
 }
 
+/* Which CPU asks is in the upper half. */
+static void request_write(struct machine *m, uint32_t value)
+{
+    m->requester = value >> 16 < m->cpus ? value >> 16 : 0;
+    m->request = value & 0xffff;
+    vcpu_kick(m->cpu[m->requester].v);
+}
+
 static void control_write(void *opaque, uint16_t offset, unsigned size, uint32_t value)
 {
     struct machine *m = opaque;
@@ -110,12 +118,8 @@ static void control_write(void *opaque, uint16_t offset, unsigned size, uint32_t
         m->arg = value;
     else if (offset == 8)
         m->arg2 = value;
-    else {
-        /* Which CPU asks is in the upper half. */
-        m->requester = value >> 16 < m->cpus ? value >> 16 : 0;
-        m->request = value & 0xffff;
-        vcpu_kick(m->cpu[m->requester].v);
-    }
+    else
+        request_write(m, value);
 }
 
 static uint64_t regs_read(void *opaque, uint64_t offset, unsigned size)
@@ -134,6 +138,8 @@ static void regs_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
 
     m->accesses++;
     memcpy(m->regs + offset, &value, size);
+    if (offset == REGS_REQUEST)
+        request_write(m, (uint32_t)value);
 }
 
 static uint64_t flash_read(void *opaque, uint64_t offset, unsigned size)

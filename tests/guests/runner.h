@@ -15,6 +15,7 @@ enum {
     ROM_AT = 0x03000000,   /* one page: 0x5a in each byte; writes are dropped */
     FLASH_AT = 0x03100000, /* one page: reads are memory, writes are counted */
     REGS_AT = 0x03200000,  /* one page of registers that hold what is written; every access counts */
+    REGS_REQUEST = 0xff0,  /* in that page: PORT_REQUEST once more */
     BELL_AT = 0x03300000,  /* a write of 4 bytes signals an event, where the accelerator can */
     MAX_CPUS = 4,
 };
@@ -57,6 +58,7 @@ enum request {
     REQ_FLIP,    /* take the page at ARG out of the map and put it back as a page of 0x77 */
     REQ_ACCEL,   /* ARG <- 1 on KVM, 2 on the software engine */
     REQ_SLOW,    /* ARG <- 1 where guest kernel code is emulated */
+    REQ_WHERE,   /* ARG <- EBX, ARG2 <- EIP, where the request stopped its CPU */
 };
 
 struct machine;

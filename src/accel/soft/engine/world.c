@@ -48,6 +48,15 @@ void world_go(struct engine *en)
     __atomic_store_n(&en->stop_lock, 0, __ATOMIC_RELEASE);
 }
 
+/* From a callout. A kick that came meanwhile, most likely by the device itself, is heeded behind this very
+ * instruction (accel.h, vcpu_kick). */
+static void come_back(struct cpu *c)
+{
+    cpu_enter(c);
+    if (unlikely(__atomic_load_n(&c->attention, __ATOMIC_RELAXED) & ATT_KICK))
+        c->leave_block = 1;
+}
+
 uint64_t cpu_mmio_read(struct cpu *c, uint64_t gpa, unsigned size)
 {
     struct engine *en = c->engine;
@@ -58,7 +67,7 @@ uint64_t cpu_mmio_read(struct cpu *c, uint64_t gpa, unsigned size)
     c->priv->budget -= c->priv->budget > 16 ? 16 : 0;
     cpu_leave(c);
     uint64_t v = en->out.mmio_read(en->opaque, gpa, size);
-    cpu_enter(c);
+    come_back(c);
     return v & mask_size(size);
 }
 
@@ -74,7 +83,7 @@ void cpu_mmio_write(struct cpu *c, uint64_t gpa, unsigned size, uint64_t value)
     c->priv->budget -= c->priv->budget > 16 ? 16 : 0;
     cpu_leave(c);
     en->out.mmio_write(en->opaque, gpa, size, value & mask_size(size));
-    cpu_enter(c);
+    come_back(c);
 }
 
 uint32_t cpu_in(struct cpu *c, uint16_t port, unsigned size)
@@ -85,7 +94,7 @@ uint32_t cpu_in(struct cpu *c, uint16_t port, unsigned size)
     c->priv->budget -= c->priv->budget > 16 ? 16 : 0;
     cpu_leave(c);
     uint32_t v = en->out.pio_read(en->opaque, port, size);
-    cpu_enter(c);
+    come_back(c);
     return v & (uint32_t)mask_size(size);
 }
 
@@ -97,5 +106,5 @@ void cpu_out(struct cpu *c, uint16_t port, unsigned size, uint32_t value)
     c->priv->budget -= c->priv->budget > 16 ? 16 : 0;
     cpu_leave(c);
     en->out.pio_write(en->opaque, port, size, value & (uint32_t)mask_size(size));
-    cpu_enter(c);
+    come_back(c);
 }
