@@ -2,8 +2,6 @@
 import functools
 import hashlib
 import http.server
-
-import re
 import subprocess
 import threading
 
@@ -25,12 +23,20 @@ def image(tmp_path_factory):
 def boot(machine, image, accel="soft"):
     m = machine("--accel", accel, "--memory", "1G", "--kernel", KERNEL, "--initrd", GUEST / "disk.cpio", "--disk", image, "--net", "user",
                 "--rng", "--cmdline", CMDLINE + " root=/dev/vda")
-    m.expect("login: ", 1500)
+    m.expect("login: ", 600)
     m.type("root\n")
-    m.expect(r"root@liege:~# ", 300)
-    m.type("stty -echo; export SYSTEMD_PAGER=cat PAGER=cat; PS1='liege:# '\n")
-    m.expect(r"\nliege:# ", 120)
+    m.expect(r"root@liege:~# ", 120)
+    # A shell without line editing: it writes what Machine.run reads, the line as typed and then the output, and no escape sequences.
+    m.type("exec env SYSTEMD_PAGER=cat PAGER=cat PS1='plain''-root# ' bash --noediting --norc\n")
+    m.expect(r"plain-root# ", 120)
     return m
+
+
+def power_off(m, image):
+    m.type("systemctl poweroff\n")
+    assert m.wait(300) == 0
+    check = subprocess.run(["e2fsck", "-f", "-n", str(image)], capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stdout + check.stderr
 
 
 def make_package(folder):
@@ -58,20 +64,16 @@ def test_debian_boots_installs_and_keeps_its_files(machine, image, tmp_path):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     m = boot(machine, image)
-    out, _ = m.run("systemctl is-system-running --wait; systemctl --failed --no-legend", 900)
-    assert re.search(r"^(running|degraded)", out, re.M), out
-    assert "running" in out, out  # degraded would need a stated reason
+    out, _ = m.run("systemctl is-system-running --wait; systemctl --failed --no-legend", 600)
+    assert out.strip() == "running", out  # and no failed unit behind it
     out, status = m.run(f"echo 'deb [trusted=yes] http://10.0.2.2:{server.server_port}/ ./' > /etc/apt/sources.list; apt-get -q update && "
-                        "apt-get -q -y install liege-hello && liege-hello", 1500)
+                        "apt-get -q -y install liege-hello && liege-hello", 600)
     assert status == 0 and "hello from a package" in out, out
-    m.run("head -c 3000000 /dev/urandom > /root/keep; sha256sum /root/keep > /root/keep.sum; sync", 300)
-    m.type("systemctl poweroff\n")
-    assert m.wait(900) == 0
+    _, status = m.run("head -c 3000000 /dev/urandom > /root/keep && sha256sum /root/keep > /root/keep.sum", 120)
+    assert status == 0
+    power_off(m, image)
     server.shutdown()
-    check = subprocess.run(["e2fsck", "-f", "-n", str(image)], capture_output=True, text=True, check=False)
-    assert check.returncode == 0, check.stdout + check.stderr
     m = boot(machine, image)
-    out, status = m.run("sha256sum -c /root/keep.sum && liege-hello", 300)
-    assert status == 0 and "OK" in out and "hello from a package" in out
-    m.type("systemctl poweroff\n")
-    assert m.wait(900) == 0
+    out, status = m.run("sha256sum -c /root/keep.sum && liege-hello", 120)
+    assert status == 0 and "OK" in out and "hello from a package" in out, out
+    power_off(m, image)

@@ -42,7 +42,7 @@ ln -sf /lib/systemd/system/systemd-networkd.service "$root/etc/systemd/system/mu
 # What a virtual machine without a screen has no use for.
 for unit in systemd-networkd-wait-online.service systemd-firstboot.service systemd-pstore.service modprobe@drm.service \
     modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service modprobe@dm_mod.service sys-fs-fuse-connections.mount \
-    getty@tty1.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
+    getty@tty1.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$root/etc/machine-id"
