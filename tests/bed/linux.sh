@@ -3,12 +3,7 @@
 # KVM and goes on under KVM and under the software engine. GUEST: the folder with kernel/vmlinuz and shell.cpio (make guest-shell).
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
-liege=$1 saveload=$2 guest=$3
-[ -r "$guest/kernel/vmlinuz" ] && [ -r "$guest/shell.cpio" ] || { echo "no guest in $guest: make guest-shell" >&2; exit 77; }
-libraries=(+libslirp.so.0)
-for l in liblz4.so.1 libzstd.so.1 liblzma.so.5; do
-    /sbin/ldconfig -p | grep "$l" >/dev/null && libraries+=("+$l")
-done
-
-exec "$here/run.sh" "${libraries[@]}" "$liege" "$saveload" "$guest/kernel/vmlinuz" "$guest/shell.cpio" "$here/linux-inner.sh" -- \
-    'sh linux-inner.sh'
+# shellcheck source=tests/bed/guest.sh
+. "$here/guest.sh"
+guest_files "$3"
+exec "$here/run.sh" "$1" "$2" "${files[@]}" "$3/shell.cpio" "$here/inner.sh" "$here/linux-inner.sh" -- 'sh linux-inner.sh'

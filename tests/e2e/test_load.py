@@ -2,36 +2,19 @@
 import hashlib
 import http.server
 import os
-import pathlib
-import re
-import shutil
 import socket
 import subprocess
 import threading
 
 import pytest
-from conftest import CMDLINE, KERNEL, SHELL, Machine
+from conftest import CMDLINE, KERNEL, SHELL, TOP, Machine
 
 
 @pytest.fixture(scope="module")
 def with_fio(tmp_path_factory):
     """The shell guest with Debian's fio and its libraries: a second archive behind the first."""
-    tmp = tmp_path_factory.mktemp("fio")
-    root = tmp / "root"
-    fio = shutil.which("fio")
-    ldd = subprocess.run(["ldd", fio], capture_output=True, text=True, check=True).stdout
-    files = re.findall(r"(/\S+) \(0x", ldd) + [fio]
-    for name in files:
-        to = pathlib.Path(str(root) + name)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(os.path.realpath(name), to)
-    # A merged /usr: the linker's cache is not there, so all libraries lie where it looks unasked.
-    names = sorted(str(p.relative_to(root)) for p in root.rglob("*"))
-    archive = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root, input="\n".join(names).encode(), capture_output=True,
-                             check=True).stdout
-    base = SHELL.read_bytes()
-    out = tmp / "fio.cpio"
-    out.write_bytes(base + bytes(-len(base) % 512) + archive)
+    out = tmp_path_factory.mktemp("fio") / "fio.cpio"
+    subprocess.run([TOP / "tools/guest/programs.sh", SHELL, out, "fio"], check=True)
     return out
 
 
@@ -43,7 +26,7 @@ def start(initrd, *args):
 
 
 def fio(m, device, jobs, mib, options, timeout):
-    command = (f"LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu/ceph fio --name=v --filename={device} --thread --numjobs={jobs} "
+    command = (f"fio --name=v --filename={device} --thread --numjobs={jobs} "
                f"--size={mib}M --offset_increment={mib}M --direct=1 --rw=randwrite --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=7 "
                f"--ioengine=libaio --iodepth=8 --group_reporting {options}")
     out, status = m.run(command, timeout)
