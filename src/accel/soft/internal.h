@@ -65,10 +65,13 @@ struct soft {
     uint32_t tsc_khz;
     /* engine_process */
     bool child_side;
-    pid_t child;     /* 0: threads */
-    int alive;       /* write end of a pipe: the child ends when it closes */
-    unsigned spins;  /* polls of a mailbox before sleeping */
-    uint8_t *stacks; /* of the child's vCPU threads */
+    pid_t child;         /* 0: threads */
+    int alive;           /* write end of a pipe: the child ends when it closes */
+    uint32_t spin_ticks; /* TSC ticks of a long poll of a mailbox */
+    struct soft_patience {
+        uint32_t ticks, polls;
+    } patience[ENGINE_MAX_CPUS][2]; /* by whether the other side had to be woken; each side has its own */
+    uint8_t *stacks;                /* of the child's vCPU threads */
     struct {
         const uint8_t *host;
         uint64_t size;
