@@ -9,7 +9,8 @@ CPUS ?= 1
 ACCEL ?= auto
 
 .DEFAULT_GOAL = all
-.PHONY: all help run test test-full soak bench bench-engine install deps lint format fuzz clean guest-shell guest-debian bench-deps
+.PHONY: all help run test test-full soak bench bench-engine install deps lint format fuzz clean
+.PHONY: guest-shell guest-debian bench-deps
 
 all: deps-build $(BUILD)/build.ninja  ## build build/liege
 	@ninja -C $(BUILD) --quiet
@@ -21,18 +22,20 @@ $(BUILD)/build.ninja:
 deps-build:
 	@tools/deps.sh build
 
-run: all guest-$(or $(GUEST),shell)  ## open a shell in a virtual machine; GUEST=debian: a Debian system with a disk; ACCEL=, CPUS=, MEMORY=
+run: all guest-$(or $(GUEST),shell)  ## open a shell in a guest; GUEST=debian: Debian on a disk; ACCEL=, CPUS=, MEMORY=
 	@tools/run.sh "$(or $(GUEST),shell)" "$(BUILD)" --memory $(MEMORY) --cpus $(CPUS) --accel $(ACCEL) $(ARGS)
 
 guest-shell:
 	@tools/deps.sh guest
 	@mkdir -p $(GUEST_DIR)
 	@tools/guest/kernel.sh $(GUEST_DIR)/kernel
-	@[ $(GUEST_DIR)/shell.cpio -nt tools/guest/shell/etc/rc ] || tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/shell $(GUEST_DIR)/shell.cpio
+	@[ $(GUEST_DIR)/shell.cpio -nt tools/guest/shell/etc/rc ] || \
+	    tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/shell $(GUEST_DIR)/shell.cpio
 
 guest-debian: guest-shell
 	@tools/deps.sh debian
-	@[ $(GUEST_DIR)/disk.cpio -nt tools/guest/disk/init ] || tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/disk $(GUEST_DIR)/disk.cpio
+	@[ $(GUEST_DIR)/disk.cpio -nt tools/guest/disk/init ] || \
+	    tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/disk $(GUEST_DIR)/disk.cpio
 	@KERNEL_DIR=$(GUEST_DIR)/kernel tools/guest/debian.sh $(GUEST_DIR)/debian.img
 
 test:  ## build and test (at most 15 minutes on two cores); ends with one line: N passed, N failed, N skipped
@@ -47,9 +50,9 @@ soak:  ## the long runs
 bench: all guest-shell bench-deps  ## figures as a table; JSON beside it in results/
 	@$(PYTHON) bench/bench.py --build $(BUILD)
 
-bench-engine: all guest-shell bench-deps  ## the software engine beside QEMU in turn; RUNS=5, QUICK=1, ROWS=name,..., CHECK=1: fail below the thresholds
-	@$(PYTHON) bench/engine.py --build $(BUILD) $(if $(RUNS),--runs $(RUNS)) $(if $(QUICK),--quick) $(if $(ROWS),--rows $(ROWS)) \
-		$(if $(CHECK),--check) $(if $(JSON),--json $(JSON))
+bench-engine: all guest-shell bench-deps  ## the engine beside QEMU in turn; RUNS=5, QUICK=1, ROWS=a,..., CHECK=1: judge
+	@$(PYTHON) bench/engine.py --build $(BUILD) $(if $(RUNS),--runs $(RUNS)) $(if $(QUICK),--quick) \
+	    $(if $(ROWS),--rows $(ROWS)) $(if $(CHECK),--check) $(if $(JSON),--json $(JSON))
 
 bench-deps:
 	@tools/deps.sh bench

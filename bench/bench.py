@@ -2,8 +2,8 @@
 
     bench.py [--build DIR] [--idle SECONDS] [--no-qemu]
 
-GB_MS (milliseconds per repetition), GB_REPS and GB_ONLY (names, comma separated) from the environment make it short. See guest.py for the
-guest and the machines.
+GB_MS (milliseconds per repetition), GB_REPS and GB_ONLY (names, comma separated) from the environment make it short.
+See guest.py for the guest and the machines.
 """
 import argparse
 import os
@@ -54,20 +54,23 @@ def resident_without_ram(pid):
 
 
 def first_instruction(build, folder):
-    """Milliseconds from exec to the end of a guest whose first instruction ends it: OUT to the debug exit port. Best of ten."""
+    """Milliseconds from exec to the end of a guest whose first instruction ends it: OUT to the debug exit port.
+    Best of ten."""
     image = os.path.join(folder, "first.elf")
     code = b"\xe6\xf4"  # out 0xf4, al
-    header = b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little") + (62).to_bytes(2, "little") + (1).to_bytes(4, "little")
+    header = (b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little") + (62).to_bytes(2, "little")
+              + (1).to_bytes(4, "little"))
     header += (0x1000000).to_bytes(8, "little") + (64).to_bytes(8, "little") + bytes(12)
     header += b"".join(n.to_bytes(2, "little") for n in (64, 56, 1, 0, 0, 0))
-    segment = (1).to_bytes(4, "little") + (7).to_bytes(4, "little") + (120).to_bytes(8, "little") + 2 * (0x1000000).to_bytes(8, "little")
+    segment = ((1).to_bytes(4, "little") + (7).to_bytes(4, "little") + (120).to_bytes(8, "little")
+               + 2 * (0x1000000).to_bytes(8, "little"))
     segment += 2 * len(code).to_bytes(8, "little") + (0x1000).to_bytes(8, "little")
     with open(image, "wb") as f:
         f.write(header + segment + code)
     best = None
     for _ in range(10):
-        r = guest.run([os.path.join(build, "liege"), "run", "--accel", "soft", "--memory", "64M", "--console", "none", "--debug-exit",
-                       "--kernel", image], 60)
+        r = guest.run([os.path.join(build, "liege"), "run", "--accel", "soft", "--memory", "64M",
+                       "--console", "none", "--debug-exit", "--kernel", image], 60)
         if r.status != 1 or r.stderr:
             raise SystemExit(f"bench: first instruction: status {r.status}: {r.stderr}")
         best = r.wall if best is None else min(best, r.wall)
@@ -75,7 +78,8 @@ def first_instruction(build, folder):
 
 
 def before_main(build):
-    """CPU milliseconds and wall milliseconds of `liege version`: loading libraries, and little else. The best of ten each."""
+    """CPU milliseconds and wall milliseconds of `liege version`: loading libraries, and little else. The best of
+    ten each."""
     runs = [guest.run([os.path.join(build, "liege"), "version"], 60) for _ in range(10)]
     return min(r.cpu for r in runs) * 1000, min(r.wall for r in runs) * 1000
 
@@ -109,8 +113,9 @@ def startup(build, kernel, cpio, folder, idle_seconds):
     r = guest.run(guest.liege_command(build, kernel, cpio, guest.command_line(GB_QUIT=1), "--stats"), 300)
     m = re.search(r"instructions\s+(\d+) \(([\d.]+) M/s", r.stderr)
     cpu, wall = before_main(build)
-    return {"first_instruction_ms": round(first_instruction(build, folder), 2), "boot_to_init_s": round(boot, 3), "vmm_resident_kib": resident,
-            "idle_cpu_percent": round(percent, 3), "boot_instructions": int(m.group(1)) if m else None, "boot_mips": float(m.group(2)) if m else None,
+    return {"first_instruction_ms": round(first_instruction(build, folder), 2), "boot_to_init_s": round(boot, 3),
+            "vmm_resident_kib": resident, "idle_cpu_percent": round(percent, 3),
+            "boot_instructions": int(m.group(1)) if m else None, "boot_mips": float(m.group(2)) if m else None,
             "version_cpu_ms": round(cpu, 2), "version_wall_ms": round(wall, 2), "libraries": libraries(build)}
 
 

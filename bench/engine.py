@@ -1,11 +1,13 @@
-"""The software engine beside QEMU's translator, in alternating runs: a table of ratios, the thresholds it must hold, and a result file.
+"""The software engine beside QEMU's translator, in alternating runs: a table of ratios, the thresholds it must hold,
+and a result file.
 
     engine.py [--build DIR] [--runs N] [--quick] [--rows NAME,...] [--check] [--json FILE] [--timeout SECONDS]
 
-Each round runs guestbench on the host (the rows of NATIVE), in Liege (--accel soft) and in QEMU (-cpu Nehalem); every figure is the median of its
-rounds. Once per call QEMU runs with -cpu max too, and Liege with --stats, untimed, as counting may cost something. --check ends with status 1
-where a threshold does not hold; without it they are only marked. --quick is one short round. With --rows (or GB_ONLY) only those are run and
-judged, without a mean, and only --json writes a file. See guest.py for the guest and the machines.
+Each round runs guestbench on the host (the rows of NATIVE), in Liege (--accel soft) and in QEMU (-cpu Nehalem); every
+figure is the median of its rounds. Once per call QEMU runs with -cpu max too, and Liege with --stats, untimed, as
+counting may cost something. --check ends with status 1 where a threshold does not hold; without it they are only
+marked. --quick is one short round. With --rows (or GB_ONLY) only those are run and judged, without a mean, and only
+--json writes a file. See guest.py for the guest and the machines.
 """
 import argparse
 import collections
@@ -30,8 +32,8 @@ STATS = {"translated": r"^translated\s+([\d.]+) %", "code size": r"^code size\s+
 CLOCK_ERROR = 0.03  # a guest whose clock is further off the host's measures nothing
 BUSY = 0.75  # a machine that got less of a CPU than this tells about the host's load, not about itself
 
-# What must hold: of: "peer" (times as fast as QEMU), "native" (times as long as the host), "mean" (geometric, of all "peer"), "stats".
-# rows: names, None for each there is. A figure that is missing does not hold.
+# What must hold: of: "peer" (times as fast as QEMU), "native" (times as long as the host), "mean" (geometric, of
+# all "peer"), "stats". rows: names, None for each there is. A figure that is missing does not hold.
 Threshold = collections.namedtuple("Threshold", "of rows least most", defaults=(None, None))
 THRESHOLDS = (
     Threshold("peer", None, least=0.95),
@@ -64,7 +66,8 @@ class Bench:
         return guest.liege_command(self.build, self.kernel, self.cpio, guest.command_line(**knobs), *extra)
 
     def measure(self, machine, command, status=0, env=None):
-        """Add one run. The host's clock is the judge of the guest's; what the machine got of a CPU tells how busy the host was."""
+        """Add one run. The host's clock is the judge of the guest's; what the machine got of a CPU tells how busy the
+        host was."""
         r = guest.expect_end(machine, guest.run(command, self.options.timeout, env), status)
         rows = guest.parse(r.stdout)
         host = r.at[guest.TOTAL] - r.at[guest.BEGIN]
@@ -111,7 +114,8 @@ def ratios(figures, other):
 
 
 def judge(figures, stats, asked=()):
-    """Every threshold's figures: a list of dicts of, row, bound, value, holds. `asked`: of the rows, only these; no mean."""
+    """Every threshold's figures: a list of dicts of, row, bound, value, holds. `asked`: of the rows, only these; no
+    mean."""
     peer = ratios(figures, "qemu")
     rows = [r for n, r in peer.items() if n != INIT]
     known = {"peer": peer, "native": {n: 1 / r for n, r in ratios(figures, "native").items()}, "stats": stats,
@@ -155,14 +159,16 @@ def summary(bench, stats, verdicts):
              for v in verdicts if v["of"] in ("mean", "stats")]
     lines += [f"{n:<15}{v:9.0f}" for n, v in stats.items() if n == "instructions"]
     busy = " - a busy host: judge by a quieter one" if min(bench.share.values()) < BUSY else ""
-    lines.append("share of a CPU, least of all runs: " + ", ".join(f"{m} {s:.2f}" for m, s in bench.share.items()) + busy)
+    lines.append("share of a CPU, least of all runs: " + ", ".join(f"{m} {s:.2f}" for m, s in bench.share.items())
+                 + busy)
     off = {m: max(errors, key=abs) for m, errors in bench.clock.items()}
     lines += [f"{m}: the guest's clock is {100 * e:+.1f} % off the host's: its rows mean nothing"
               for m, e in off.items() if abs(e) > CLOCK_ERROR]
     failed = collections.defaultdict(list)
     for v in verdicts:
         if not v["holds"]:
-            failed[v["of"], v["bound"]].append(f"{v['row']}={'none' if v['value'] is None else format(v['value'], '.2f')}")
+            value = "none" if v["value"] is None else format(v["value"], ".2f")
+            failed[v["of"], v["bound"]].append(f"{v['row']}={value}")
     count = sum(map(len, failed.values()))
     lines.append(f"{len(verdicts) - count} of {len(verdicts)} thresholds hold" + (", not:" if count else ""))
     for (of, bound), rows in failed.items():
@@ -198,8 +204,9 @@ def main():
     verdicts = judge(figures, stats, asked)
     text, good = summary(bench, stats, verdicts)
     print(table(figures, verdicts) + "\n" + text)
-    result = {"runs": {m: len(r) for m, r in bench.runs.items()}, "quick": a.quick, "figures": guest.as_json(figures), "stats": stats,
-              "thresholds": verdicts, "cpu_share": bench.share, "clock_error": bench.clock,
+    result = {"runs": {m: len(r) for m, r in bench.runs.items()}, "quick": a.quick,
+              "figures": guest.as_json(figures), "stats": stats, "thresholds": verdicts,
+              "cpu_share": bench.share, "clock_error": bench.clock,
               "each": {m: [{n: v for n, (v, _) in rows.items()} for rows in r] for m, r in bench.runs.items()}}
     if a.json:
         guest.write_result(a.json, result)

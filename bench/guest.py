@@ -1,4 +1,5 @@
-"""What the benches share: the guest (guestbench.c as /init on the Debian kernel), the machines that run it, its rows, result files.
+"""What the benches share: the guest (guestbench.c as /init on the Debian kernel), the machines that run it, its rows,
+result files.
 
 Every machine gets the same kernel, initramfs and command line, one CPU and MEMORY_MIB.
 """
@@ -34,7 +35,8 @@ def build(folder):
     shutil.copy(exe, os.path.join(root, "init"))
     cpio = os.path.join(folder, "bench.cpio")
     with open(cpio, "wb") as f:
-        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root, input=b"init\ndev\n", stdout=f, check=True)
+        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root, input=b"init\ndev\n",
+                       stdout=f, check=True)
     return exe, cpio
 
 
@@ -57,21 +59,24 @@ def parse(text):
 
 def liege_command(folder, kernel, cpio, cmdline, *extra):
     """The software engine of the build in `folder`. Ends with status 3."""
-    return [os.path.join(folder, "liege"), "run", "--accel", "soft", "--memory", f"{MEMORY_MIB}M", "--no-reboot", "--kernel", kernel,
-            "--initrd", cpio, "--cmdline", cmdline, *extra]
+    return [os.path.join(folder, "liege"), "run", "--accel", "soft", "--memory", f"{MEMORY_MIB}M", "--no-reboot",
+            "--kernel", kernel, "--initrd", cpio, "--cmdline", cmdline, *extra]
 
 
 def qemu_command(kernel, cpio, cmdline, cpu="Nehalem"):
-    """QEMU's translator at its best (with -cpu max it is slower): multi-threaded, a translation buffer of 512 MiB. Ends with status 0."""
-    return ["qemu-system-x86_64", "-M", "pc", "-cpu", cpu, "-accel", "tcg,thread=multi,tb-size=512", "-m", str(MEMORY_MIB), "-nodefaults",
-            "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", cpio, "-append", cmdline]
+    """QEMU's translator at its best (with -cpu max it is slower): multi-threaded, a translation buffer of 512 MiB.
+    Ends with status 0."""
+    return ["qemu-system-x86_64", "-M", "pc", "-cpu", cpu, "-accel", "tcg,thread=multi,tb-size=512",
+            "-m", str(MEMORY_MIB), "-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", kernel,
+            "-initrd", cpio, "-append", cmdline]
 
 
 def run(command, timeout=3600, env=None):
     """Run a machine, or guestbench itself, to its end. SystemExit where it takes longer than `timeout` seconds."""
     at, out, start = {}, b"", time.monotonic()
     with tempfile.TemporaryFile() as err:
-        p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, env=env, start_new_session=True)
+        p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, env=env,
+                             start_new_session=True)
         try:
             while True:
                 left = start + timeout - time.monotonic()
@@ -118,8 +123,8 @@ def as_json(figures):
 
 def commit():
     """The commit measured; "-dirty" where the tree holds more."""
-    r = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude", "*", "--abbrev=12"], cwd=TOP, capture_output=True,
-                       text=True, check=False)
+    r = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude", "*", "--abbrev=12"], cwd=TOP,
+                       capture_output=True, text=True, check=False)
     return r.stdout.strip()
 
 
@@ -132,5 +137,6 @@ def write_result(path, data):
     """`data`, after date, commit and load."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(path, "w", encoding="utf-8") as f:
-        json.dump({"date": str(datetime.date.today()), "commit": commit(), "load": os.getloadavg()[0], **data}, f, indent=1)
+        json.dump({"date": str(datetime.date.today()), "commit": commit(), "load": os.getloadavg()[0], **data}, f,
+                  indent=1)
         f.write("\n")

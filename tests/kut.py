@@ -2,10 +2,11 @@
 
     KUT_DIR=DIR [KUT_DIR32=DIR] tests/kut.py [--accel soft|kvm] [--jobs N] [--ledger FILE] [NAME...]
 
-KUT_DIR is a built checkout for x86_64, KUT_DIR32 one for i386; without the latter, what exists for i386 only is left out. Every test
-of x86/unittests.cfg is run (or the NAMEs), unless PASS_OVER says why it makes no sense here. A test's verdict is its exit code by port
-0xf4 (the machine ends with status 2 * code + 1); a timeout is a failure. The logs go to build/kut-logs. --ledger writes the table as
-Markdown. The exit status is 1 if a test failed which EXPECTED does not know. Nothing of that suite is part of this project.
+KUT_DIR is a built checkout for x86_64, KUT_DIR32 one for i386; without the latter, what exists for i386 only is left
+out. Every test of x86/unittests.cfg is run (or the NAMEs), unless PASS_OVER says why it makes no sense here. A test's
+verdict is its exit code by port 0xf4 (the machine ends with status 2 * code + 1); a timeout is a failure. The logs go
+to build/kut-logs. --ledger writes the table as Markdown. The exit status is 1 if a test failed which EXPECTED does
+not know. Nothing of that suite is part of this project.
 """
 import argparse
 import concurrent.futures
@@ -71,12 +72,14 @@ def command(test, folder, accel, env_file):
     params = test.get("qemu_params", "")
     m = re.search(r"-m (\d+)(g?)", params)
     memory = (int(m.group(1)) * (1024 if m.group(2) else 1)) if m else 512
-    args = subprocess.run(["sh", "-c", "echo " + test.get("test_args", "").strip("\"'")], capture_output=True, text=True, check=True).stdout.strip()
+    args = subprocess.run(["sh", "-c", "echo " + test.get("test_args", "").strip("\"'")], capture_output=True,
+                          text=True, check=True).stdout.strip()
     env_file.write_text(f"NR_CPUS={cpus}\nMEMSIZE={memory}\nTEST_DEVICE=1\nBOOTLOADER=liege\n", encoding="ascii")
     image = folder / "x86" / test["file"]
     model = "x86-64-v3" if re.search(r"-cpu (max|host)", params) else "default"
-    return [str(LIEGE), "run", "--accel", accel, "--cpu", model, "--kernel", str(image), "--initrd", str(env_file), "--debug-exit", "--testdev",
-            "--no-reboot", "--cpus", cpus, "--memory", f"{memory}M", "--cmdline", f"{image} {args}".strip()]
+    return [str(LIEGE), "run", "--accel", accel, "--cpu", model, "--kernel", str(image), "--initrd", str(env_file),
+            "--debug-exit", "--testdev", "--no-reboot", "--cpus", cpus, "--memory", f"{memory}M",
+            "--cmdline", f"{image} {args}".strip()]
 
 
 def summary(text):
@@ -124,7 +127,8 @@ def run(test, accel):
             f.write((shlex.join(argv) + "\n").encode())
             f.flush()
             try:
-                status = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, timeout=limit, check=False).returncode
+                status = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT,
+                                        timeout=limit, check=False).returncode
             except subprocess.TimeoutExpired:
                 status = None
     seconds = time.time() - start
@@ -161,9 +165,10 @@ def main():
             if result == "FAIL" and not known(t["name"], (LOGS / f"{t['name']}.log").read_text(errors="replace")):
                 result, note, seconds = run(t, a.accel)  # checks against the clock fail on a busy host: once more
                 note += " (second attempt)"
-            why = known(t["name"], (LOGS / f"{t['name']}.log").read_text(errors="replace")) if result == "FAIL" else None
-            if why:
-                result, note = "known", why
+            if result == "FAIL":
+                why = known(t["name"], (LOGS / f"{t['name']}.log").read_text(errors="replace"))
+                if why:
+                    result, note = "known", why
             unknown += result == "FAIL"
             rows.append((t["name"], result, note))
             print(f"{t['name']:<32} {result:<9} {seconds:6.1f} s  {note}", flush=True)
@@ -172,8 +177,10 @@ def main():
     print(total)
     if a.ledger:
         with open(a.ledger, "w", encoding="utf-8") as f:
-            f.write("# kvm-unit-tests on Liege\n\nWritten by `tests/kut.py --ledger`; see there for how to run it. `skip`: the test itself finds what it needs missing; "
-                    f"`left out`: not run; `known`:\na failure with its reason.\n\nAccelerator: {a.accel}. {total}.\n\n| test | result | note |\n|---|---|---|\n")
+            f.write("# kvm-unit-tests on Liege\n\n"
+                    "Written by `tests/kut.py --ledger`; see there for how to run it. `skip`: the test itself finds "
+                    "what it needs\nmissing; `left out`: not run; `known`: a failure with its reason.\n\n"
+                    f"Accelerator: {a.accel}. {total}.\n\n| test | result | note |\n|---|---|---|\n")
             for name, result, note in rows:
                 f.write(f"| {name} | {result} | {note.replace('|', '/')} |\n")
     sys.exit(1 if unknown else 0)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# deps.sh GROUP...: install the Debian packages of these groups that are missing, and say which.
-# Groups: build (compile Liege), guest (prepare guests), debian (a Debian disk), bench (what figures are compared with), test (run the whole
-# test suite). With --list, only print names.
+# deps.sh GROUP...: install the Debian packages of these groups that are missing, and say which. Groups: build
+# (compile Liege), guest (prepare guests), debian (a Debian disk), bench (what figures are compared with), test (run
+# the whole test suite). With --list, only print names.
 set -eu
 packages()
 {
@@ -11,8 +11,9 @@ packages()
     guest) echo "busybox-static cpio kmod zstd libslirp0" ;;
     debian) echo "debootstrap e2fsprogs" ;;
     bench) echo "qemu-system-x86 cpio" ;;
-    test) echo "python3-pytest python3-pytest-xdist qemu-system-x86 qemu-utils acpica-tools fio e2fsprogs debootstrap clang libclang-rt-14-dev" \
-        "clang-format clang-tidy cppcheck iproute2 gdb socat bochs bochsbios vgabios bochs-term shellcheck" \
+    test) echo "python3-pytest python3-pytest-xdist qemu-system-x86 qemu-utils acpica-tools fio e2fsprogs debootstrap" \
+        "clang libclang-rt-14-dev clang-format clang-tidy cppcheck iproute2 gdb socat" \
+        "bochs bochsbios vgabios bochs-term shellcheck" \
         "linux-image-cloud-amd64" ;;
     *) echo "deps.sh: unknown group '$1' (build, guest, debian, bench, test)" >&2; exit 2 ;;
     esac

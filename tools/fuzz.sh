@@ -1,15 +1,17 @@
 #!/bin/bash
-# fuzz.sh SECONDS [TARGET...]: build the fuzz targets with clang and run each of them (or those named) for SECONDS, JOBS (two) at a time.
-# What is new goes to build-fuzz/corpus/TARGET and is taken up by the next run; findings go to build-fuzz/findings/TARGET-*. The committed
-# corpus is only read. One line for each target, and all of them as a dated result with the commit in results/. Exit status 1 when a target
-# found something, 2 when none did but one was interrupted before its time was up.
+# fuzz.sh SECONDS [TARGET...]: build the fuzz targets with clang and run each of them (or those named) for SECONDS,
+# JOBS (two) at a time. What is new goes to build-fuzz/corpus/TARGET and is taken up by the next run; findings go to
+# build-fuzz/findings/TARGET-*. The committed corpus is only read. One line for each target, and all of them as a
+# dated result with the commit in results/. Exit status 1 when a target found something, 2 when none did but one was
+# interrupted before its time was up.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:?usage: fuzz.sh SECONDS [TARGET...]}
 shift
 jobs=${JOBS:-2}
 build="build-fuzz"
-[ -f $build/build.ninja ] || CC=clang meson setup $build -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >$build.log 2>&1 ||
+[ -f $build/build.ninja ] ||
+    CC=clang meson setup $build -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >$build.log 2>&1 ||
     { cat $build.log; exit 1; }
 rm -f $build.log
 result="results/$(date +%F)-fuzz"
@@ -19,7 +21,8 @@ targets=("$@")
 [ $# != 0 ] || targets=(tests/fuzz/corpus/*)
 targets=("${targets[@]##*/}")
 ninja -C $build "${targets[@]/#/tests/fuzz/fuzz_}" >$build/ninja.log 2>&1 || { tail -40 $build/ninja.log; exit 1; }
-export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 LSAN_OPTIONS=report_objects=1
+export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export LSAN_OPTIONS=report_objects=1
 
 # fuzz_one TARGET: its line, and status 1 for a finding, 2 for a run cut short
 fuzz_one()
@@ -38,8 +41,8 @@ fuzz_one()
     72) outcome=interrupted ;; # libFuzzer's status after SIGINT or SIGTERM
     *) outcome=finding ;;
     esac
-    printf '  {"name": "%s", "outcome": "%s", "runs": %s, "seconds": %s, "edges": %s, "inputs": %s}' "$t" $outcome "${runs:-0}" \
-        "$took" "${edges:-0}" "$inputs" >"$build/result-$t"
+    printf '  {"name": "%s", "outcome": "%s", "runs": %s, "seconds": %s, "edges": %s, "inputs": %s}' \
+        "$t" $outcome "${runs:-0}" "$took" "${edges:-0}" "$inputs" >"$build/result-$t"
     case $outcome in
     ok) printf '%-10s ok       %10s runs in %s s  cov: %s  %s inputs\n' "$t" "${runs:-?}" "$took" "$edges" "$inputs" ;;
     interrupted)
@@ -79,7 +82,8 @@ done
 
 mkdir -p results
 {
-    printf '{\n "date": "%s",\n "commit": "%s",\n "kind": "fuzz",\n "seconds": %s,\n "targets": [\n' "$(date +%F)" "$commit" "$seconds"
+    printf '{\n "date": "%s",\n "commit": "%s",\n "kind": "fuzz",\n "seconds": %s,\n "targets": [\n' \
+        "$(date +%F)" "$commit" "$seconds"
     separator=""
     for t in "${targets[@]}"; do
         printf '%s' "$separator"

@@ -1,7 +1,7 @@
 # bash completion for liege: commands and options come from `liege help`, so they never drift.
 _liege()
 {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+    local words cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
     if [ "$COMP_CWORD" = 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$(liege help | sed -n 's/^  \([a-z]*\) .*/\1/p')" -- "$cur")
         return
@@ -14,6 +14,7 @@ _liege()
     --net) mapfile -t COMPREPLY < <(compgen -W "user tap=" -- "$cur"); return ;;
     --kernel|--initrd|--disk|--config) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$(liege help "${COMP_WORDS[1]}" 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')" -- "$cur")
+    words=$(liege help "${COMP_WORDS[1]}" 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 complete -o filenames -F _liege liege

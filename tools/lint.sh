@@ -1,6 +1,7 @@
 #!/bin/bash
-# lint.sh [quick]: shellcheck, cppcheck, clang-tidy and clang-format on tracked files; exit status 1 when one of the first three has something to
-# say. `quick` leaves out clang-tidy, which takes minutes. Layout is only reported: `make format` mends it.
+# lint.sh [quick]: shellcheck, cppcheck, clang-tidy and clang-format on tracked files; exit status 1 when one of the
+# first three has something to say. `quick` leaves out clang-tidy, which takes minutes. Layout is only reported:
+# `make format` mends it.
 set -eu
 cd "$(dirname "$0")/.."
 failed=0
@@ -19,20 +20,23 @@ scripts()
     return 0
 }
 
-# SC2010, SC2013, SC2015, SC2115: this tree's idioms for a handful of known names. SC2154: what udhcpc and the bed put in the environment.
+# SC2010, SC2013, SC2015, SC2115: this tree's idioms for a handful of known names. SC2154: what udhcpc and the bed
+# put in the environment.
 shell_check()
 {
     scripts | xargs shellcheck -f gcc -S warning -e SC2010,SC2013,SC2015,SC2115,SC2154,SC2164
 }
 
-# The sources, not the tests: their hexadecimal constants of enums and linker symbols are what cppcheck takes for overflow and foreign pointers.
-# arrayIndexOutOfBoundsCond, zerodivcond: it does not see which operands the decoder makes. shiftTooManyBitsSigned: gcc defines it (arithmetic).
-# uninitvar: out-parameters that a callee fills, and inline assembly. unknownMacro, nullPointer: jansson's loops, offsetof by hand.
+# The sources, not the tests: their hexadecimal constants of enums and linker symbols are what cppcheck takes for
+# overflow and foreign pointers. arrayIndexOutOfBoundsCond, zerodivcond: it does not see which operands the decoder
+# makes. shiftTooManyBitsSigned: gcc defines it (arithmetic). uninitvar: out-parameters that a callee fills, and
+# inline assembly. unknownMacro, nullPointer: jansson's loops, offsetof by hand.
 cpp_check()
 {
-    git ls-files 'src/*.c' | grep -v /test/ | xargs nice cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability --std=c11 \
-        -j2 -Isrc -D_GNU_SOURCE --suppress=missingInclude --suppress=arrayIndexOutOfBoundsCond --suppress=zerodivcond \
-        --suppress=shiftTooManyBitsSigned --suppress=uninitvar --suppress=unknownMacro --suppress=nullPointer \
+    git ls-files 'src/*.c' | grep -v /test/ | xargs nice cppcheck --quiet --error-exitcode=1 --inline-suppr \
+        --enable=warning,portability --std=c11 -j2 -Isrc -D_GNU_SOURCE --suppress=missingInclude \
+        --suppress=arrayIndexOutOfBoundsCond --suppress=zerodivcond --suppress=shiftTooManyBitsSigned \
+        --suppress=uninitvar --suppress=unknownMacro --suppress=nullPointer \
         --template='{file}:{line}: {id}: {message}'
 }
 

@@ -2,8 +2,9 @@
 
     test.py short|full|soak [SHARD]
 
-Each job runs in its own log under build/test-logs. The last line is `N passed, N failed, N skipped`; exit status 1 when anything failed. A test
-that skips is a failure unless its reason begins with "optional:". A dated result with the commit is written to results/.
+Each job runs in its own log under build/test-logs. The last line is `N passed, N failed, N skipped`; exit status
+1 when anything failed. A test that skips is a failure unless its reason begins with "optional:". A dated result with
+the commit is written to results/.
 """
 import datetime
 import json
@@ -19,7 +20,8 @@ LOGS = os.path.join(TOP, "build", "test-logs")
 
 
 class Job:
-    """One command, and how its output is counted: "meson", "pytest", "status" (its exit status is one test) or "build" (no test)."""
+    """One command, and how its output is counted: "meson", "pytest", "status" (its exit status is one test) or
+    "build" (no test)."""
 
     def __init__(self, name, command, count="status", timeout=3600, env=None):
         self.name, self.command, self.count, self.timeout, self.env = name, command, count, timeout, env or {}
@@ -48,7 +50,8 @@ SHORT = [
     Job("asan-unit", f"{ASAN} " + meson_tests("build-asan", ["unit"], "--timeout-multiplier 6"), "meson"),
     Job("tsan-build", configure("build-tsan", "-Db_sanitize=thread", "-Db_lundef=false"), "build"),
     Job("tsan-unit", meson_tests("build-tsan", ["unit"], "--timeout-multiplier 10"), "meson"),
-    Job("e2e", f"{PY} -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests/e2e -m 'not full and not soak' -rs", "pytest"),
+    Job("e2e", f"{PY} -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests/e2e "
+        "-m 'not full and not soak' -rs", "pytest"),
 ]
 FULL = {
     "e2e": [Job("e2e-full", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m 'not soak' -rs", "pytest")],
@@ -78,7 +81,8 @@ def count_meson(text):
 
 def count_pytest(text):
     n = {}
-    for value, what in re.findall(r"(\d+) (passed|failed|error|skipped)", text.strip().splitlines()[-1] if text.strip() else ""):
+    for value, what in re.findall(r"(\d+) (passed|failed|error|skipped)",
+                                  text.strip().splitlines()[-1] if text.strip() else ""):
         n[what] = int(value)
     optional = sum(int(v) for v in re.findall(r"^SKIPPED \[(\d+)\] \S+ optional:", text, re.M))
     skipped = n.get("skipped", 0)
@@ -92,8 +96,9 @@ def run(job):
     start = time.time()
     with open(log, "wb") as f:
         try:
-            status = subprocess.run(job.command, shell=True, cwd=TOP, stdout=f, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                    timeout=job.timeout, env={**os.environ, **job.env}, check=False).returncode
+            status = subprocess.run(job.command, shell=True, cwd=TOP, stdout=f, stderr=subprocess.STDOUT,
+                                    stdin=subprocess.DEVNULL, timeout=job.timeout,
+                                    env={**os.environ, **job.env}, check=False).returncode
         except subprocess.TimeoutExpired:
             status = 124
     text = open(log, encoding="utf-8", errors="replace").read()
@@ -131,12 +136,14 @@ def main():
         if job.count == "build" and results[-1]["failed"]:
             break
     total = {k: sum(r[k] for r in results) for k in ("passed", "failed", "skipped")}
-    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=TOP, capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=TOP, capture_output=True, text=True,
+                            check=False).stdout.strip()
     if kind != "short" or os.environ.get("CI") != "true":
         os.makedirs(os.path.join(TOP, "results"), exist_ok=True)
         name = f"{datetime.date.today()}-{kind}{'-' + shard if shard else ''}.json"
         with open(os.path.join(TOP, "results", name), "w", encoding="utf-8") as f:
-            json.dump({"date": str(datetime.date.today()), "commit": commit, "kind": kind, "jobs": results, **total}, f, indent=1)
+            json.dump({"date": str(datetime.date.today()), "commit": commit, "kind": kind, "jobs": results,
+                       **total}, f, indent=1)
             f.write("\n")
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     sys.exit(1 if total["failed"] else 0)

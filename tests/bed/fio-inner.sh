@@ -1,7 +1,8 @@
 # The part of fio.sh that runs in the bed: sh fio-inner.sh short|long.
 . ./inner.sh
 
-# run_fio NAME LIEGE_OPTIONS JOBS MIB FIO_OPTIONS SECONDS: one guest, one fio: JOBS at work at once, each on MIB of its own.
+# run_fio NAME LIEGE_OPTIONS JOBS MIB FIO_OPTIONS SECONDS: one guest, one fio: JOBS at work at once, each on MIB of
+# its own.
 run_fio() {
     name=$1
     rm -f disk.img
@@ -10,8 +11,9 @@ run_fio() {
     start $name liege run --accel kvm --memory 400M --kernel vmlinuz --initrd fio.cpio --cmdline "console=ttyS0 quiet" \
         --disk disk.img,format=raw $2
     wait_for $name.log 'liege:/' 200
-    echo "fio --name=v --filename=/dev/vda --thread --numjobs=$3 --size=$4M --offset_increment=$4M --direct=1 --rw=randwrite" \
-        "--verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=7 --ioengine=libaio --iodepth=8 --group_reporting $5;" \
+    echo "fio --name=v --filename=/dev/vda --thread --numjobs=$3 --size=$4M --offset_increment=$4M --direct=1" \
+        "--rw=randwrite --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=7 --ioengine=libaio --iodepth=8" \
+        "--group_reporting $5;" \
         'echo FIO-$?; poweroff' >&3
     wait_for $name.log 'FIO-[0-9]' $6
     finish $name 'Power down'

@@ -1,4 +1,5 @@
-# For scripts that run liege with a Linux guest in the bed: guest_files GUEST_FOLDER sets `files`: that kernel and what liege opens when used.
+# For scripts that run liege with a Linux guest in the bed: guest_files GUEST_FOLDER sets `files`: that kernel and
+# what liege opens when used.
 guest_files() {
     if [ ! -r "$1/kernel/vmlinuz" ] || [ ! -r "$1/shell.cpio" ]; then
         echo "no guest in $1: make guest-shell" >&2

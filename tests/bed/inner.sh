@@ -12,7 +12,8 @@ wait_for() {
     done
 }
 
-# start NAME COMMAND...: what is written to fd 3 is typed at its console; its output is in NAME.log, its status in NAME.status.
+# start NAME COMMAND...: what is written to fd 3 is typed at its console; its output is in NAME.log, its status in
+# NAME.status.
 start() {
     name=$1
     shift

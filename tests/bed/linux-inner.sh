@@ -2,13 +2,15 @@
 . ./inner.sh
 
 dd if=/dev/zero of=disk.img bs=1M count=16 2>/dev/null
-start boot liege run --accel kvm --cpus 2 --memory 256M --kernel vmlinuz --initrd shell.cpio --cmdline "console=ttyS0 quiet" \
-    --disk disk.img,format=raw --net user --rng
+start boot liege run --accel kvm --cpus 2 --memory 256M --kernel vmlinuz --initrd shell.cpio \
+    --cmdline "console=ttyS0 quiet" --disk disk.img,format=raw --net user --rng
 wait_for boot.log 'liege:/' 120
 cat >&3 <<'X'
-dd if=/dev/urandom of=/tmp/r bs=64k count=32; dd if=/tmp/r of=/dev/vda bs=64k oflag=direct; sync; echo 3 >/proc/sys/vm/drop_caches
+dd if=/dev/urandom of=/tmp/r bs=64k count=32; dd if=/tmp/r of=/dev/vda bs=64k oflag=direct; sync
+echo 3 >/proc/sys/vm/drop_caches
 dd if=/dev/vda bs=64k count=32 2>/dev/null | cmp - /tmp/r && echo DISK-$((6 * 7)); echo CPUS-$(nproc)-$((1 + 1))
-ping -c 1 -W 5 10.0.2.2 >/dev/null && echo NET-$((6 * 7)); dmesg | grep -q 'Hypervisor detected: KVM' && echo KVM-$((6 * 7))
+ping -c 1 -W 5 10.0.2.2 >/dev/null && echo NET-$((6 * 7))
+dmesg | grep -q 'Hypervisor detected: KVM' && echo KVM-$((6 * 7))
 dmesg | grep -i -E 'WARNING|BUG:|call trace|unchecked MSR'; poweroff
 X
 finish boot 'Power down'
@@ -20,14 +22,15 @@ grep -q -i -E '^(\[.*)?(WARNING|BUG:)' boot.log && fail "the kernel complains" b
 
 for a in kvm soft; do
     cat >$a.json <<X
-{"accel": "$a", "memory": "128M", "cpus": 2, "kernel": "vmlinuz", "initrd": "shell.cpio", "cmdline": "console=ttyS0 quiet",
- "rng": true, "console": "stdio"}
+{"accel": "$a", "memory": "128M", "cpus": 2, "kernel": "vmlinuz", "initrd": "shell.cpio",
+ "cmdline": "console=ttyS0 quiet", "rng": true, "console": "stdio"}
 X
 done
 start save saveload kvm.json state memory
 wait_for save.log 'liege:/' 120
 cat >&3 <<'X'
-x=remembered; (i=0; while true; do i=$((i+1)); echo $i >/tmp/next; mv /tmp/next /tmp/count; done) & p=$!; echo STARTED-$((6 * 7))
+x=remembered; (i=0; while true; do i=$((i+1)); echo $i >/tmp/next; mv /tmp/next /tmp/count; done) & p=$!
+echo STARTED-$((6 * 7))
 X
 wait_for save.log STARTED-42 30
 sleep 1
@@ -36,8 +39,10 @@ finish save 'saved in'
 for a in kvm soft; do
     start load-$a saveload $a.json state memory --load
     wait_for load-$a.log 'loaded in' 30
-    printf '\necho $x-$((6 * 7)); a=$(cat /tmp/count); sleep 2; b=$(cat /tmp/count); [ $b -gt $a ] && echo MOVES-$((6 * 7)); kill $p; poweroff\n' >&3
+    printf '\necho $x-$((6 * 7)); a=$(cat /tmp/count); sleep 2; b=$(cat /tmp/count)\n' >&3
+    printf '[ $b -gt $a ] && echo MOVES-$((6 * 7)); kill $p; poweroff\n' >&3
     finish load-$a 'Power down'
-    grep -q remembered-42 load-$a.log && grep -q MOVES-42 load-$a.log || fail "the guest does not go on under $a" load-$a.log
+    grep -q remembered-42 load-$a.log && grep -q MOVES-42 load-$a.log ||
+        fail "the guest does not go on under $a" load-$a.log
     echo "ok saved under kvm, goes on under $a"
 done

@@ -1,6 +1,7 @@
 #!/bin/bash
-# mkbed.sh OUT.cpio FILE...: build the initramfs of the nested bed: busybox, the kernel's KVM modules, FILEs in /files with the shared
-# libraries they need. A FILE may be SOURCE=NAME, or +NAME: a shared library by the name that dlopen() is given. Needs busybox-static, cpio and an installed cloud kernel (BED_KERNEL: its version).
+# mkbed.sh OUT.cpio FILE...: build the initramfs of the nested bed: busybox, the kernel's KVM modules, FILEs in
+# /files with the shared libraries they need. A FILE may be SOURCE=NAME, or +NAME: a shared library by the name that
+# dlopen() is given. Needs busybox-static, cpio and an installed cloud kernel (BED_KERNEL: its version).
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 out=$(realpath -m "$1")

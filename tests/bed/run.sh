@@ -1,10 +1,11 @@
 #!/bin/bash
-# run.sh [FILE...] -- SCRIPT: run a shell script in the nested bed, where /dev/kvm is a real kvm_amd under QEMU's emulated SVM.
-# FILEs lie in the script's current folder (and on its PATH), programs with their libraries; +NAME: a library that is loaded later. Prints the script's output; ends with its
-# status. SCRIPT is text, or @FILE. 125: the bed itself failed; 77: what it needs is not installed (said on stderr).
-#   BED_MEMORY (768) MiB; BED_TIMEOUT (600) seconds; BED_KERNEL: version of the cloud kernel; BED_VERBOSE=1: the bed's own lines, too;
-#   BED_CPUS (1); BED_XSAVE=1: the bed's processor has XSAVE and AVX. Its SVM does not intercept XSETBV, so a guest's CPUID shows wrong sizes
-#   and Linux warns: off unless asked for.
+# run.sh [FILE...] -- SCRIPT: run a shell script in the nested bed, where /dev/kvm is a real kvm_amd under QEMU's
+# emulated SVM. FILEs lie in the script's current folder (and on its PATH), programs with their libraries; +NAME: a
+# library that is loaded later. Prints the script's output; ends with its status. SCRIPT is text, or @FILE. 125: the
+# bed itself failed; 77: what it needs is not installed (said on stderr).
+#   BED_MEMORY (768) MiB; BED_TIMEOUT (600) seconds; BED_KERNEL: version of the cloud kernel; BED_VERBOSE=1: the
+#   bed's own lines, too; BED_CPUS (1); BED_XSAVE=1: the bed's processor has XSAVE and AVX. Its SVM does not
+#   intercept XSETBV, so a guest's CPUID shows wrong sizes and Linux warns: off unless asked for.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 files=()
@@ -20,7 +21,8 @@ command -v qemu-system-x86_64 >/dev/null || need "qemu-system-x86_64 is not inst
 command -v busybox >/dev/null || need "busybox is not installed (package busybox-static)"
 command -v cpio >/dev/null || need "cpio is not installed"
 kernel=${BED_KERNEL:-$(ls /lib/modules 2>/dev/null | grep -- '-cloud-amd64$' | sort -V | tail -1 || true)}
-[ -n "$kernel" ] && [ -r "/boot/vmlinuz-$kernel" ] || need "no cloud kernel is installed (package linux-image-cloud-amd64)"
+[ -n "$kernel" ] && [ -r "/boot/vmlinuz-$kernel" ] ||
+    need "no cloud kernel is installed (package linux-image-cloud-amd64)"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -27,8 +27,8 @@ def pytest_configure(config):
 
 def liege(*args, timeout=60, **kw):
     """Run liege to its end without a terminal; a CompletedProcess with text output."""
-    return subprocess.run([str(LIEGE), *map(str, args)], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
-                          errors="replace", check=False, **kw)
+    return subprocess.run([str(LIEGE), *map(str, args)], capture_output=True, text=True, timeout=timeout,
+                          stdin=subprocess.DEVNULL, errors="replace", check=False, **kw)
 
 
 class Machine:
@@ -40,13 +40,13 @@ class Machine:
         self.master = None
         if use_pty:
             self.master, slave = pty.openpty()
-            self.process = subprocess.Popen([str(LIEGE), *map(str, args)], stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=env,
-                                            start_new_session=True)
+            self.process = subprocess.Popen([str(LIEGE), *map(str, args)], stdin=slave, stdout=slave,
+                                            stderr=subprocess.PIPE, env=env, start_new_session=True)
             os.close(slave)
             self.out = self.master
         else:
-            self.process = subprocess.Popen([str(LIEGE), *map(str, args)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            stderr=subprocess.PIPE, env=env)
+            self.process = subprocess.Popen([str(LIEGE), *map(str, args)], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
             self.out = self.process.stdout.fileno()
         os.set_blocking(self.out, False)
 
@@ -80,7 +80,8 @@ class Machine:
                 err = ""
                 if self.process.poll() is not None:
                     err = self.process.stderr.read().decode(errors="replace")
-                pytest.fail(f"no {pattern!r} within {timeout} s; status {self.process.poll()}; stderr: {err}; console:\n{self.text[-3000:]}")
+                pytest.fail(f"no {pattern!r} within {timeout} s; status {self.process.poll()}; stderr: {err}; "
+                            f"console:\n{self.text[-3000:]}")
 
     def type(self, text):
         data = text.encode()
@@ -143,7 +144,8 @@ def shell(machine):
     """shell(*args): a booted shell guest at its prompt."""
 
     def start(*args, cmdline="", timeout=120):
-        m = machine("--kernel", KERNEL, "--initrd", SHELL, "--accel", "soft", "--cmdline", f"{CMDLINE} {cmdline}", *args)
+        m = machine("--kernel", KERNEL, "--initrd", SHELL, "--accel", "soft",
+                    "--cmdline", f"{CMDLINE} {cmdline}", *args)
         m.expect("LIEGE-GUEST-READY", timeout)
         m.expect(r"liege:\S*# ", timeout)
         return m

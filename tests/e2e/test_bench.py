@@ -1,4 +1,5 @@
-"""The judge of `make bench-engine`: figures made up here go through bench/engine.py, by machines that only print them."""
+"""The judge of `make bench-engine`: figures made up here go through bench/engine.py, by machines that only print
+them."""
 import json
 import os
 import re
@@ -14,7 +15,8 @@ import engine  # noqa: E402
 import guest  # noqa: E402
 
 # Every row of guestbench, and its unit.
-ROWS = {**dict(re.findall(r'^\trun\("(\w+)",.*"([\w/]+)"\);$', (TOP / "bench" / "guestbench.c").read_text(), re.M)), "touch64m": "ms"}
+ROWS = {**dict(re.findall(r'^\trun\("(\w+)",.*"([\w/]+)"\);$', (TOP / "bench" / "guestbench.c").read_text(), re.M)),
+        "touch64m": "ms"}
 STATS = {"translated": 99.5, "code size": 3.2}
 
 
@@ -38,7 +40,8 @@ def change(machine, row, factor):
 
 
 def failing(m, stats=None, asked=()):
-    return sorted((v["of"], v["row"], v["bound"]) for v in engine.judge(m, STATS if stats is None else stats, asked) if not v["holds"])
+    return sorted((v["of"], v["row"], v["bound"]) for v in engine.judge(m, STATS if stats is None else stats, asked)
+                  if not v["holds"])
 
 
 def test_the_harness_names_rows_that_there_are():
@@ -102,14 +105,17 @@ def test_the_median_of_runs_counts():
 
 def test_what_a_row_prepares_is_not_in_its_figure(tmp_path):
     exe, _ = guest.build(str(tmp_path))
-    r = guest.expect_end("native", guest.run([exe], 60, os.environ | {"GB_MS": "1", "GB_REPS": "1", "GB_ONLY": "chase_64m"}))
-    assert guest.parse(r.stdout)["chase_64m"][0] < 5000  # ns a load; 50000 and more with the shuffle that its first call does
+    env = os.environ | {"GB_MS": "1", "GB_REPS": "1", "GB_ONLY": "chase_64m"}
+    r = guest.expect_end("native", guest.run([exe], 60, env))
+    # ns a load; 50000 and more with the shuffle that its first call does
+    assert guest.parse(r.stdout)["chase_64m"][0] < 5000
 
 
 def machine(path, rows, status, init, total_ms=0.0):
     """A program that prints what a guest would, and keeps its arguments."""
     text = "".join(f"{n} {v:.9f} {u}\r\n" for n, (v, u) in rows.items() if n != engine.INIT)
-    path.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >> {path}.args\nsleep {init}\necho GUESTBENCH BEGIN\ncat {path}.rows\n"
+    path.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >> {path}.args\nsleep {init}\n"
+                    f"echo GUESTBENCH BEGIN\ncat {path}.rows\n"
                     f"echo total_time {total_ms} ms\necho GUESTBENCH END\n"
                     "case \"$*\" in *--stats*) printf 'translated         99.5 %% of instructions\\n"
                     f"code size          3.2 host bytes per guest byte\\n' >&2;; esac\nexit {status}\n")
@@ -122,9 +128,10 @@ def harness(folder, *options, **liege):
     made = {"times": 1e-6, "init": 0, "total_ms": 0.0} | liege
     machine(folder / "liege", figures(made["times"]), 3, made["init"], made["total_ms"])
     machine(folder / "qemu-system-x86_64", figures(1e-5), 0, 1)
-    r = subprocess.run([sys.executable, str(TOP / "bench" / "engine.py"), "--build", str(folder), "--json", str(folder / "out.json"), *options],
-                       env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "GB_MS": "1"}, capture_output=True, text=True,
-                       timeout=120, check=False)
+    r = subprocess.run([sys.executable, str(TOP / "bench" / "engine.py"), "--build", str(folder),
+                        "--json", str(folder / "out.json"), *options],
+                       env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "GB_MS": "1"},
+                       capture_output=True, text=True, timeout=120, check=False)
     return r, json.loads((folder / "out.json").read_text()) if (folder / "out.json").exists() else None
 
 
@@ -132,7 +139,8 @@ def test_both_machines_get_the_same_guest_in_turn_and_check_passes(tmp_path):
     rows = "getppid,stat,fib_call,memcpy_4k"
     r, result = harness(tmp_path, "--rows", rows, "--runs", "2", "--check")
     assert r.returncode == 0, r.stdout + r.stderr
-    assert all(v["holds"] for v in result["thresholds"]) and {v["row"] for v in result["thresholds"]} >= {*rows.split(","), engine.INIT}
+    assert all(v["holds"] for v in result["thresholds"])
+    assert {v["row"] for v in result["thresholds"]} >= {*rows.split(","), engine.INIT}
     assert result["runs"] == {"native": 2, "liege": 2, "qemu": 2, "qemu max": 1}
     order = re.findall(r"^(native|liege|qemu|qemu max) +[\d.]+ s", r.stderr, re.M)
     assert order == ["native", "liege", "qemu"] * 2 + ["qemu max"]
@@ -159,6 +167,7 @@ def test_a_guest_whose_clock_lies_is_found(tmp_path):
 def test_a_machine_that_ends_early_ends_the_bench(tmp_path):
     machine(tmp_path / "liege", figures(1), 4, 0)
     r = subprocess.run([sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); import guest\n"
-                        "guest.expect_end('liege', guest.run([sys.argv[2]]), 3)", str(TOP / "bench"), str(tmp_path / "liege")],
+                        "guest.expect_end('liege', guest.run([sys.argv[2]]), 3)", str(TOP / "bench"),
+                        str(tmp_path / "liege")],
                        capture_output=True, text=True, timeout=60, check=False)
     assert r.returncode == 1 and "liege ended with status 4" in r.stderr

@@ -31,7 +31,8 @@ def test_all_memory_is_seen(memory, low):
 
 
 @pytest.mark.parametrize("extra,kind,register", [
-    ("", "efi", "the ACPI reset register"),  # hardware-reduced: Linux expects EFI, and finds our program at the BIOS's reset vector
+    # hardware-reduced: Linux expects EFI, and finds our program at the BIOS's reset vector
+    ("", "efi", "the ACPI reset register"),
     ("reboot=a", "acpi", "the ACPI reset register"),
     ("reboot=k", "kbd", "the keyboard controller")])
 def test_reset_with_no_reboot_gives_status_3(extra, kind, register):
@@ -51,13 +52,14 @@ def test_reset_without_it_boots_again(machine):
 
 
 def test_stats_report_instructions():
-    r = liege("run", "--accel", "soft", "--stats", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline", CMDLINE + " liege.run=true",
-              timeout=240)
+    r = liege("run", "--accel", "soft", "--stats", "--kernel", KERNEL, "--initrd", SHELL,
+              "--cmdline", CMDLINE + " liege.run=true", timeout=240)
     m = re.search(r"instructions\s+(\d+) \(([\d.]+) M/s", r.stderr)
     assert m and int(m.group(1)) > 100_000_000, r.stderr
 
 
-@pytest.mark.parametrize("extra", [["--virtio-mmio"], pytest.param(["--kernel-decompress"], marks=pytest.mark.full), ["--engine-process"]])
+@pytest.mark.parametrize("extra", [["--virtio-mmio"], pytest.param(["--kernel-decompress"], marks=pytest.mark.full),
+                                   ["--engine-process"]])
 def test_other_ways_to_boot(extra):
     r = liege("run", "--accel", "soft", *extra, "--net", "user", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline",
               CMDLINE + ' liege.run="ip addr show eth0"', timeout=400)

@@ -21,12 +21,13 @@ def image(tmp_path_factory):
 
 
 def boot(machine, image, accel="soft"):
-    m = machine("--accel", accel, "--memory", "1G", "--kernel", KERNEL, "--initrd", GUEST / "disk.cpio", "--disk", image, "--net", "user",
-                "--rng", "--cmdline", CMDLINE + " root=/dev/vda")
+    m = machine("--accel", accel, "--memory", "1G", "--kernel", KERNEL, "--initrd", GUEST / "disk.cpio",
+                "--disk", image, "--net", "user", "--rng", "--cmdline", CMDLINE + " root=/dev/vda")
     m.expect("login: ", 600)
     m.type("root\n")
     m.expect(r"root@liege:~# ", 120)
-    # A shell without line editing: it writes what Machine.run reads, the line as typed and then the output, and no escape sequences.
+    # A shell without line editing: it writes what Machine.run reads, the line as typed and then the output, and no
+    # escape sequences.
     m.type("exec env SYSTEMD_PAGER=cat PAGER=cat PS1='plain''-root# ' bash --noediting --norc\n")
     m.expect(r"plain-root# ", 120)
     return m
@@ -44,16 +45,19 @@ def make_package(folder):
     root = folder / "pkg"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "usr/bin").mkdir(parents=True)
-    (root / "DEBIAN/control").write_text("Package: liege-hello\nVersion: 1.0\nArchitecture: all\nMaintainer: Liege tests <tests@localhost>\n"
+    (root / "DEBIAN/control").write_text("Package: liege-hello\nVersion: 1.0\nArchitecture: all\n"
+                                         "Maintainer: Liege tests <tests@localhost>\n"
                                          "Description: says hello\n")
     hello = root / "usr/bin/liege-hello"
     hello.write_text("#!/bin/sh\necho hello from a package\n")
     hello.chmod(0o755)
     repo = folder / "repo"
     repo.mkdir()
-    subprocess.run(["dpkg-deb", "-b", "--root-owner-group", str(root), str(repo / "liege-hello_1.0_all.deb")], check=True, capture_output=True)
+    subprocess.run(["dpkg-deb", "-b", "--root-owner-group", str(root), str(repo / "liege-hello_1.0_all.deb")],
+                   check=True, capture_output=True)
     deb = (repo / "liege-hello_1.0_all.deb").read_bytes()
-    (repo / "Packages").write_text((root / "DEBIAN/control").read_text() + f"Filename: ./liege-hello_1.0_all.deb\nSize: {len(deb)}\n"
+    (repo / "Packages").write_text((root / "DEBIAN/control").read_text()
+                                   + f"Filename: ./liege-hello_1.0_all.deb\nSize: {len(deb)}\n"
                                    f"SHA256: {hashlib.sha256(deb).hexdigest()}\n\n")
     return repo
 
@@ -66,7 +70,8 @@ def test_debian_boots_installs_and_keeps_its_files(machine, image, tmp_path):
     m = boot(machine, image)
     out, _ = m.run("systemctl is-system-running --wait; systemctl --failed --no-legend", 600)
     assert out.strip() == "running", out  # and no failed unit behind it
-    out, status = m.run(f"echo 'deb [trusted=yes] http://10.0.2.2:{server.server_port}/ ./' > /etc/apt/sources.list; apt-get -q update && "
+    out, status = m.run(f"echo 'deb [trusted=yes] http://10.0.2.2:{server.server_port}/ ./' > /etc/apt/sources.list; "
+                        "apt-get -q update && "
                         "apt-get -q -y install liege-hello && liege-hello", 600)
     assert status == 0 and "hello from a package" in out, out
     _, status = m.run("head -c 3000000 /dev/urandom > /root/keep && sha256sum /root/keep > /root/keep.sum", 120)

@@ -28,8 +28,8 @@ def guest(tmp_path_factory):
     disk.write_bytes(os.urandom(8 << 20))
     ro.write_bytes(b"readonly" * 512)
     port = free_port()
-    m = Machine(["run", "--accel", "soft", "--cpus", "2", "--memory", "256M", "--kernel", KERNEL, "--initrd", SHELL, "--rng", "--cmdline",
-                 CMDLINE, "--disk", f"{disk},serial=first", "--disk", f"{ro},readonly", "--net",
+    m = Machine(["run", "--accel", "soft", "--cpus", "2", "--memory", "256M", "--kernel", KERNEL, "--initrd", SHELL,
+                 "--rng", "--cmdline", CMDLINE, "--disk", f"{disk},serial=first", "--disk", f"{ro},readonly", "--net",
                  f"user,hostfwd=tcp:127.0.0.1:{port}:7,mac=52:54:00:aa:bb:cc"])
     m.expect("LIEGE-GUEST-READY", 300)
     m.expect(r"liege:\S*# ", 60)
@@ -45,7 +45,8 @@ def test_disk_contents_size_and_serial(guest):
 
 
 def test_a_write_is_on_the_host_after_sync(guest):
-    out, status = guest.run("head -c 1048576 /dev/urandom > /tmp/r; dd if=/tmp/r of=/dev/vda bs=64k seek=16 conv=fsync 2>/dev/null; sha256sum /tmp/r", 120)
+    out, status = guest.run("head -c 1048576 /dev/urandom > /tmp/r; "
+                            "dd if=/tmp/r of=/dev/vda bs=64k seek=16 conv=fsync 2>/dev/null; sha256sum /tmp/r", 120)
     assert status == 0
     assert hashlib.sha256(guest.disk.read_bytes()[1 << 20:2 << 20]).hexdigest() in out
 
@@ -123,7 +124,8 @@ def test_everything_is_over_pci_with_msix(guest):
 
 
 def test_two_machines_at_once_do_not_interfere(machine):
-    pair = [machine("--accel", "soft", "--name", f"m{i}", "--kernel", KERNEL, "--initrd", SHELL, "--net", "user", "--cmdline", CMDLINE)
+    pair = [machine("--accel", "soft", "--name", f"m{i}", "--kernel", KERNEL, "--initrd", SHELL, "--net", "user",
+                    "--cmdline", CMDLINE)
             for i in range(2)]
     for i, m in enumerate(pair):
         m.expect(r"liege:\S*# ", 300)
@@ -141,7 +143,8 @@ def test_what_was_synced_survives_a_power_cut(machine, tmp_path):
     m = machine("--accel", "soft", "--kernel", KERNEL, "--initrd", SHELL, "--disk", disk, "--cmdline", CMDLINE)
     m.expect(r"liege:\S*# ", 300)
     # Records of one sector, each synced before it is announced; then the plug is pulled in the middle.
-    m.type("i=0; while true; do i=$((i+1)); printf '%0512d' $i | dd of=/dev/vda bs=512 seek=$i conv=notrunc,fsync 2>/dev/null; echo did-$i; done\n")
+    m.type("i=0; while true; do i=$((i+1)); printf '%0512d' $i | dd of=/dev/vda bs=512 seek=$i conv=notrunc,fsync "
+           "2>/dev/null; echo did-$i; done\n")
     m.expect("did-30\n", 120)
     os.kill(m.process.pid, signal.SIGKILL)
     m.process.wait(30)

@@ -95,8 +95,8 @@ def test_config_file_round_trip(tmp_path):
     assert first.stdout == second.stdout and '"a,b.img"' in first.stdout
 
 
-@pytest.mark.parametrize("text,word", [("{", "line 1"), ("[]", "object"), ('{"memroy": 1}', "memory"), ('{"cpus": "two"}', "cpus"),
-                                       ('{"disks": [{"format": "raw"}]}', "disks")])
+@pytest.mark.parametrize("text,word", [("{", "line 1"), ("[]", "object"), ('{"memroy": 1}', "memory"),
+                                       ('{"cpus": "two"}', "cpus"), ('{"disks": [{"format": "raw"}]}', "disks")])
 def test_bad_config_file(tmp_path, text, word):
     cfg = tmp_path / "c.json"
     cfg.write_text(text)
@@ -108,7 +108,8 @@ def test_kvm_without_permission_falls_to_soft_and_says_so():
         pytest.skip("optional: needs root and /dev/kvm")
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     from conftest import LIEGE
-    r = subprocess.run([*drop, str(LIEGE), "run", "--accel", "kvm", "--kernel", "/proc/version"], capture_output=True, text=True, check=False)
+    r = subprocess.run([*drop, str(LIEGE), "run", "--accel", "kvm", "--kernel", "/proc/version"],
+                       capture_output=True, text=True, check=False)
     assert r.returncode == 1 and "/dev/kvm" in r.stderr and "soft" in r.stderr
     r = subprocess.run([*drop, str(LIEGE), "host"], capture_output=True, text=True, check=False)
     assert "takes soft" in r.stdout and "/dev/kvm" in r.stdout

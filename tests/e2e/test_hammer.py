@@ -1,4 +1,5 @@
-"""A guest that uses everything wrongly (tests/hammer) ends in one of a guest's ways; neither liege nor the sanitizers have anything to say."""
+"""A guest that uses everything wrongly (tests/hammer) ends in one of a guest's ways; neither liege nor the sanitizers
+have anything to say."""
 import os
 import subprocess
 
@@ -17,7 +18,8 @@ def build(request):
         return BUILD
     folder = TOP / "build-asan"
     if not (folder / "build.ninja").exists():
-        subprocess.run(["meson", "setup", folder, "-Db_sanitize=address,undefined", "-Db_lundef=false"], cwd=TOP, check=True, capture_output=True)
+        subprocess.run(["meson", "setup", folder, "-Db_sanitize=address,undefined", "-Db_lundef=false"], cwd=TOP,
+                       check=True, capture_output=True)
     subprocess.run(["ninja", "-C", folder, "liege"], check=True, capture_output=True)
     return folder
 
@@ -25,26 +27,31 @@ def build(request):
 def hammer(folder, tmp_path, seed, what, rounds, *extra, timeout=600):
     disk = tmp_path / "disk.img"
     disk.write_bytes(os.urandom(4 << 20))
-    env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
-    args = [folder / "liege", "run", "--accel", "soft", "--kernel", GUEST, "--memory", "64M", "--debug-exit", "--no-reboot", "--console", "none",
-            "--rng", "--disk", disk, "--net", "user,restrict", "--cmdline", f"seed={seed} rounds={rounds} what={what}", *extra]
-    r = subprocess.run(list(map(str, args)), capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=timeout, env=env,
-                       check=False)
+    env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1",
+           "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+    args = [folder / "liege", "run", "--accel", "soft", "--kernel", GUEST, "--memory", "64M", "--debug-exit",
+            "--no-reboot", "--console", "none", "--rng", "--disk", disk, "--net", "user,restrict",
+            "--cmdline", f"seed={seed} rounds={rounds} what={what}", *extra]
+    r = subprocess.run(list(map(str, args)), capture_output=True, text=True, errors="replace",
+                       stdin=subprocess.DEVNULL, timeout=timeout, env=env, check=False)
     assert r.returncode in ENDS, f"seed {seed}: status {r.returncode}\n{r.stderr[-6000:]}"
     assert "Sanitizer" not in r.stderr and "runtime error" not in r.stderr, r.stderr[-6000:]
     assert r.stderr.count("\n") < 2000, "a guest can fill the host's log"
     return ENDS[r.returncode]
 
 
-@pytest.mark.parametrize("extra", [[], ["--virtio-mmio"], ["--testdev"], ["--no-acpi"], ["--engine-process"]], ids=lambda e: "".join(e) or "pci")
+@pytest.mark.parametrize("extra", [[], ["--virtio-mmio"], ["--testdev"], ["--no-acpi"], ["--engine-process"]],
+                         ids=lambda e: "".join(e) or "pci")
 def test_everything_at_once_comes_to_its_end(build, tmp_path, extra):
-    rounds = 1 if "--engine-process" in extra else 2  # there each access passes between two processes: test_many_seeds has them all
+    # there each access passes between two processes: test_many_seeds has them all
+    rounds = 1 if "--engine-process" in extra else 2
     ends = [hammer(build, tmp_path, seed, ALL, rounds, "--cpus", "2", *extra) for seed in (1, 2)]
     assert "done" in ends  # or the guest always loses its own feet, and little is reached
 
 
 def test_the_engine_process_does_not_poll_for_what_cannot_run(tmp_path):
-    """VMM and engine on one host CPU: polling for the other's turn delays it. Some 600,000 port accesses take seconds, not minutes."""
+    """VMM and engine on one host CPU: polling for the other's turn delays it. Some 600,000 port accesses take seconds,
+    not minutes."""
     was = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(was)})
     try:
@@ -59,7 +66,8 @@ def test_resets_and_power_off_are_normal_ends(build, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("extra", [[], ["--virtio-mmio"], ["--engine-process", "--testdev"]], ids=lambda e: "".join(e) or "pci")
+@pytest.mark.parametrize("extra", [[], ["--virtio-mmio"], ["--engine-process", "--testdev"]],
+                         ids=lambda e: "".join(e) or "pci")
 def test_many_seeds(build, tmp_path, extra):
     ends = [hammer(build, tmp_path, seed, ALL, 8, "--cpus", "4", *extra) for seed in range(1000, 1020)]
     assert ends.count("done") > len(ends) // 2

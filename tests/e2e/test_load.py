@@ -19,7 +19,8 @@ def with_fio(tmp_path_factory):
 
 
 def start(initrd, *args):
-    m = Machine(["run", "--accel", "soft", "--memory", "1G", "--kernel", KERNEL, "--initrd", initrd, "--cmdline", CMDLINE, *args])
+    m = Machine(["run", "--accel", "soft", "--memory", "1G", "--kernel", KERNEL, "--initrd", initrd,
+                 "--cmdline", CMDLINE, *args])
     m.expect("LIEGE-GUEST-READY", 400)
     m.expect(r"liege:\S*# ", 60)
     return m
@@ -27,7 +28,8 @@ def start(initrd, *args):
 
 def fio(m, device, jobs, mib, options, timeout):
     command = (f"fio --name=v --filename={device} --thread --numjobs={jobs} "
-               f"--size={mib}M --offset_increment={mib}M --direct=1 --rw=randwrite --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=7 "
+               f"--size={mib}M --offset_increment={mib}M --direct=1 --rw=randwrite --verify=crc32c --do_verify=1 "
+               f"--verify_fatal=1 --randseed=7 "
                f"--ioengine=libaio --iodepth=8 --group_reporting {options}")
     out, status = m.run(command, timeout)
     assert status == 0 and "err= 0" in out and "verify:" not in out, out[-3000:]

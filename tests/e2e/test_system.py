@@ -35,8 +35,9 @@ def soft():
 
 
 def test_faults_carry_vector_error_code_and_address(soft):
-    for line in ("mov ds, not present: vector b error 28", "mov ss, not present: vector c error 28", "ltr busy: vector d error 58",
-                 "no execute, execute: vector e error 11 at 205000", "reserved bit, write: vector e error b at 205000"):
+    for line in ("mov ds, not present: vector b error 28", "mov ss, not present: vector c error 28",
+                 "ltr busy: vector d error 58", "no execute, execute: vector e error 11 at 205000",
+                 "reserved bit, write: vector e error b at 205000"):
         assert line in soft, soft
 
 
@@ -48,7 +49,8 @@ def test_bochs_says_the_same(soft, tmp_path):
     (tmp_path / "floppy.img").write_bytes(image.ljust(1474560, b"\0"))
     (tmp_path / "bochsrc").write_text(BOCHSRC.format(bios=BIOS, vga=VGA, work=tmp_path))
     (tmp_path / "rc").write_text("c\n")
-    p = subprocess.run(["timeout", "-k", "2", "20", "bochs", "-q", "-f", tmp_path / "bochsrc", "-rc", tmp_path / "rc"], cwd=tmp_path, stdin=subprocess.DEVNULL,
+    p = subprocess.run(["timeout", "-k", "2", "20", "bochs", "-q", "-f", tmp_path / "bochsrc", "-rc",
+                        tmp_path / "rc"], cwd=tmp_path, stdin=subprocess.DEVNULL,
                        capture_output=True, env={"TERM": "xterm", "PATH": "/usr/bin:/bin"}, check=False)
     com1 = tmp_path / "com1"
     assert com1.exists(), p.stdout[-500:] + p.stderr[-500:]

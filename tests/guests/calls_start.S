@@ -1,6 +1,6 @@
 /*
- * calls_start: how calls.c is entered: an ELF64 image with a PVH note, in 32-bit protected mode without paging (Xen's PVH start-of-day ABI); on to long
- * mode with the first GiB mapped one to one.
+ * calls_start: how calls.c is entered: an ELF64 image with a PVH note, in 32-bit protected mode without paging
+ * (Xen's PVH start-of-day ABI); on to long mode with the first GiB mapped one to one.
  */
     .section .note.pvh, "a", @note
     .long 4, 8, 18 /* XEN_ELFNOTE_PHYS32_ENTRY */

@@ -1,4 +1,5 @@
-/* Guest time: the paravirtual clock and the TSC agree, and stand still while the machine is stopped; so does the APIC timer. */
+/* Guest time: the paravirtual clock and the TSC agree, and stand still while the machine is stopped; so does the
+ * APIC timer. */
 #include "common.inc"
 #define CLOCK 0x100000
     GUEST

@@ -1,4 +1,5 @@
-/* Interrupts that come from outside: messages edge and level with their EOI, an eventfd, the PIC's line; priorities; the self IPI. */
+/* Interrupts that come from outside: messages edge and level with their EOI, an eventfd, the PIC's line;
+ * priorities; the self IPI. */
 #include "common.inc"
 #define MSI_TO_0 0xfee00000
     GUEST

@@ -1,7 +1,7 @@
 /*
- * multiboot: an ELF32 kernel with a Multiboot header and one module (Multiboot 0.6.96). It prints the command line, the module's own line, the
- * module's text and the highest RAM byte below 4 GiB that the memory map names, and ends by port 0xf4 with 5, or with the number of the check
- * that failed.
+ * multiboot: an ELF32 kernel with a Multiboot header and one module (Multiboot 0.6.96). It prints the command line,
+ * the module's own line, the module's text and the highest RAM byte below 4 GiB that the memory map names, and ends
+ * by port 0xf4 with 5, or with the number of the check that failed.
  */
 #define MAGIC 0x1badb002
 #define FLAGS 3 /* modules on page boundaries, memory information */

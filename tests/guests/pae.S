@@ -1,5 +1,5 @@
-/* PAE paging in 32-bit mode: 2 MiB and 4 KiB pages, page faults with their codes, write protection, no-execute, accessed and dirty bits,
- * an access across two pages. */
+/* PAE paging in 32-bit mode: 2 MiB and 4 KiB pages, page faults with their codes, write protection, no-execute,
+ * accessed and dirty bits, an access across two pages. */
 #include "common.inc"
     GUEST 1, FLAG_REAL
     TO_PROT32

@@ -1,4 +1,5 @@
-/* Instructions that a KVM may refuse to emulate in kernel code. They work all the same, one by one, with their faults. */
+/* Instructions that a KVM may refuse to emulate in kernel code. They work all the same, one by one, with their
+ * faults. */
 #include "common.inc"
     GUEST
     TO_LONG

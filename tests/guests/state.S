@@ -1,4 +1,5 @@
-/* State survives being taken out and put back: registers, vectors, x87, debug registers, MSRs, a running timer, an interrupt in service. */
+/* State survives being taken out and put back: registers, vectors, x87, debug registers, MSRs, a running timer,
+ * an interrupt in service. */
 #include "common.inc"
     GUEST
     TO_LONG

@@ -1,4 +1,5 @@
-/* XSAVE: what CPUID says of it follows CR4 and XCR0; its area; XCR0 that cannot be; state that is taken out and put back meanwhile. */
+/* XSAVE: what CPUID says of it follows CR4 and XCR0; its area; XCR0 that cannot be; state that is taken out and
+ * put back meanwhile. */
 #include "common.inc"
 #define AREA 0x300000
 #define SETXCR0(v) mov eax, v ; xor edx, edx ; xor ecx, ecx ; xsetbv

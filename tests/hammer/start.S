@@ -1,4 +1,5 @@
-/* Entry by Linux's 64-bit protocol (RSI: zero page), the other CPUs' way into long mode, and the gates of all vectors. */
+/* Entry by Linux's 64-bit protocol (RSI: zero page), the other CPUs' way into long mode, and the gates of all
+ * vectors. */
     .section .text.start, "ax"
     .code64
     .globl start

@@ -1,6 +1,6 @@
 #!/bin/sh
-# seeded.sh [CASES [BUG...]]: builds the interpreter with each seeded bug in turn (engine/seed.h) and shows that the instruction lab finds it.
-# Exit status 0: all were found, and the build without a bug is clean.
+# seeded.sh [CASES [BUG...]]: builds the interpreter with each seeded bug in turn (engine/seed.h) and shows that the
+# instruction lab finds it. Exit status 0: all were found, and the build without a bug is clean.
 set -eu
 cd "$(dirname "$0")/../.."
 cases=${1:-200000}

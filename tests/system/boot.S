@@ -1,4 +1,5 @@
-/* boot: the first sector of a floppy: loads the suite (BOOT_SECTORS sectors behind it) to 0x10000 and begins it in flat 32-bit protected mode. */
+/* boot: the first sector of a floppy: loads the suite (BOOT_SECTORS sectors behind it) to 0x10000 and begins it
+ * in flat 32-bit protected mode. */
     .code16
     .global _start
 _start:

@@ -1,6 +1,7 @@
 /*
- * start: how the suite is entered, and its exceptions. The image is flat and lies at 0x10000; it is begun at its first byte in flat 32-bit protected mode, by
- * boot.S or through the Multiboot header (with addresses, since it is no ELF). On to long mode with the first GiB mapped one to one.
+ * start: how the suite is entered, and its exceptions. The image is flat and lies at 0x10000; it is begun at its
+ * first byte in flat 32-bit protected mode, by boot.S or through the Multiboot header (with addresses, since it is
+ * no ELF). On to long mode with the first GiB mapped one to one.
  */
     .section .text.start, "ax"
     .code32

@@ -1,6 +1,6 @@
 #!/bin/sh
-# initramfs.sh KERNEL_DIR INIT OUT.cpio [FILE=PATH_IN_GUEST]...: an initramfs of busybox, the virtio modules of that kernel and INIT.
-# INIT is a folder whose tree is laid over the result (tools/guest/shell, tools/guest/disk).
+# initramfs.sh KERNEL_DIR INIT OUT.cpio [FILE=PATH_IN_GUEST]...: an initramfs of busybox, the virtio modules of that
+# kernel and INIT. INIT is a folder whose tree is laid over the result (tools/guest/shell, tools/guest/disk).
 set -eu
 kdir=$1 init=$2 out=$3
 shift 3
@@ -8,7 +8,9 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT INT TERM
 chmod 755 "$root"
 version=$(cat "$kdir/version")
-for d in bin sbin dev proc sys tmp run etc root mnt usr/bin usr/sbin var lib/modules/"$version"; do mkdir -p "$root/$d"; done
+for d in bin sbin dev proc sys tmp run etc root mnt usr/bin usr/sbin var lib/modules/"$version"; do
+    mkdir -p "$root/$d"
+done
 cp "$(command -v busybox)" "$root/bin/busybox"
 # Links to every applet that this busybox has.
 for a in $("$root/bin/busybox" --list); do

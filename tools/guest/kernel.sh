@@ -1,6 +1,6 @@
 #!/bin/sh
-# kernel.sh OUT [PACKAGE]: unpack a stock Debian kernel package (default linux-image-cloud-amd64) into OUT: vmlinuz, modules/, version.
-# Nothing is installed on this machine.
+# kernel.sh OUT [PACKAGE]: unpack a stock Debian kernel package (default linux-image-cloud-amd64) into OUT: vmlinuz,
+# modules/, version. Nothing is installed on this machine.
 set -eu
 out=$1
 meta=${2:-linux-image-cloud-amd64}
@@ -13,7 +13,8 @@ if [ -z "$real" ]; then
     apt-get update -qq
     real=$(apt-cache depends "$meta" | sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
 fi
-[ -n "$real" ] || { echo "kernel.sh: no kernel package behind $meta: is this Debian with its sources listed?" >&2; exit 1; }
+[ -n "$real" ] ||
+    { echo "kernel.sh: no kernel package behind $meta: is this Debian with its sources listed?" >&2; exit 1; }
 echo "kernel: $real (from Debian)"
 (cd "$tmp" && { apt-get download -qq "$real" 2>/dev/null || { apt-get update -qq && apt-get download -qq "$real"; }; })
 dpkg-deb -x "$tmp"/*.deb "$tmp/root"

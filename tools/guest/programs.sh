@@ -1,6 +1,7 @@
 #!/bin/sh
-# programs.sh BASE.cpio OUT.cpio PROGRAM...: BASE with a second archive behind it: PROGRAMs of this machine and their libraries, where they
-# lie here. Libraries outside of the loader's usual folders are moved into one, because the guest has no linker cache.
+# programs.sh BASE.cpio OUT.cpio PROGRAM...: BASE with a second archive behind it: PROGRAMs of this machine and
+# their libraries, where they lie here. Libraries outside of the loader's usual folders are moved into one, because
+# the guest has no linker cache.
 set -eu
 base=$1 out=$2
 shift 2
