@@ -137,7 +137,7 @@ _Noreturn void cpu_soft_interrupt(struct cpu *c, uint8_t vector, bool is_int_n);
 static inline uint64_t cpu_load(struct cpu *c, unsigned seg, uint64_t off, unsigned size);
 static inline void cpu_store(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t value);
 /* n bytes (10, 16, 28, 32, 108, 512, up to 4096): everything is checked before anything is stored. `align`:
- * required alignment (else #GP(0)), 1 for none. */
+ * required alignment (else #GP(0)), 1 for none, 0 when not even RFLAGS.AC asks for any. */
 void cpu_load_bytes(struct cpu *c, unsigned seg, uint64_t off, void *out, unsigned n, unsigned align);
 void cpu_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *in, unsigned n, unsigned align);
 /* All checks of a store of n bytes without storing. */

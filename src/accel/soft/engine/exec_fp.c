@@ -135,9 +135,11 @@ static bool find_feature(const ZydisDecodedInstruction *zi, uint16_t *feature)
 
 /* Alignment that the memory operand must have. Legacy 16-byte operands, but for the instructions that exist
  * to be unaligned (SDM 2A 2.4.4: class 4 with exceptions), and the aligned moves of class 1 in any encoding.
- */
+ * 0: no alignment check either (class 11, the half-precision conversions). */
 static unsigned required_alignment(const ZydisDecodedInstruction *zi, unsigned size)
 {
+    if (zi->meta.exception_class == ZYDIS_EXCEPTION_CLASS_AVX11)
+        return 0;
     if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
         return zi->meta.exception_class == ZYDIS_EXCEPTION_CLASS_AVX1 ? size : 1;
     if (size != 16)
@@ -151,13 +153,6 @@ static unsigned required_alignment(const ZydisDecodedInstruction *zi, unsigned s
     case ZYDIS_MNEMONIC_PCMPESTRM:
     case ZYDIS_MNEMONIC_PCMPISTRI:
     case ZYDIS_MNEMONIC_PCMPISTRM:
-    case ZYDIS_MNEMONIC_SHA1RNDS4: /* some processors ask for alignment here, others do not */
-    case ZYDIS_MNEMONIC_SHA1NEXTE:
-    case ZYDIS_MNEMONIC_SHA1MSG1:
-    case ZYDIS_MNEMONIC_SHA1MSG2:
-    case ZYDIS_MNEMONIC_SHA256RNDS2:
-    case ZYDIS_MNEMONIC_SHA256MSG1:
-    case ZYDIS_MNEMONIC_SHA256MSG2:
         return 1;
     default:
         return 16;

@@ -10,14 +10,14 @@
 /* ---- MASKMOVQ, MASKMOVDQU ---- */
 
 /* Bytes of reg[0] go to [rDI] where the top bit of the byte in reg[1] is set (SDM 2B). Whether bytes that are
- * not written may fault is left open there: they do. */
+ * not written may fault is left open there: they do, and the upper half first, as on Intel's processors. */
 static void store_masked_bytes(struct cpu *c, const struct insn *in, const uint8_t *data, const uint8_t *mask,
                                unsigned n)
 {
     uint64_t di = c->gpr[X86_RDI];
     uint64_t wrap = mask_size(in->adsize);
-    for (unsigned i = 0; i < n; i += 8)
-        cpu_probe_write(c, in->seg, (di + i) & wrap, 8);
+    for (unsigned i = n; i > 0; i -= 8)
+        cpu_probe_write(c, in->seg, (di + i - 8) & wrap, 8);
     for (unsigned i = 0; i < n; i++)
         if (mask[i] & 0x80)
             cpu_store(c, in->seg, (di + i) & wrap, 1, data[i]);
@@ -145,8 +145,9 @@ static int64_t index_of(const uint8_t *v, unsigned i, unsigned size)
 }
 
 /* Elements are gathered from the lowest; what was gathered before a fault is kept, its mask elements cleared,
- * so the instruction can be restarted (SDM 2C VPGATHERDD). Destination, mask and index are distinct
- * registers, else #UD. */
+ * so the instruction can be restarted. Before that each element of the mask is made all of its top bit, and
+ * what is above them zero (SDM 2C VPGATHERDD). Destination, mask and index are distinct registers, else #UD.
+ */
 static void exec_gather(struct cpu *c, const struct insn *in)
 {
     const struct gather *g = &gathers[in->imm];
@@ -157,6 +158,9 @@ static void exec_gather(struct cpu *c, const struct insn *in)
     unsigned count = in->opsize / (g->index > g->element ? g->index : g->element), size = g->element;
     uint64_t base = (uint64_t)in->disp + (in->base < 16 ? c->gpr[in->base] : 0), wrap = mask_size(in->adsize);
 
+    for (unsigned i = 0; i < count; i++)
+        memset(mask + i * size, element_on(mask, i, size) ? 0xff : 0, size);
+    memset(mask + count * size, 0, 32 - count * size);
     for (unsigned i = 0; i < count; i++) {
         if (element_on(mask, i, size)) {
             uint64_t ea = base + (uint64_t)index_of(index, i, g->index) * in->scale;
@@ -166,7 +170,6 @@ static void exec_gather(struct cpu *c, const struct insn *in)
         memset(mask + i * size, 0, size);
     }
     memset(result + count * size, 0, 32 - count * size);
-    memset(mask, 0, 32);
 }
 
 static bool gather_setup(struct insn *out, const ZydisDecodedInstruction *zi)

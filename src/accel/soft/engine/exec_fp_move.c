@@ -17,7 +17,7 @@ static void exec_sse_load(struct cpu *c, const struct insn *in)
     fp_check_sse(c, in);
     uint64_t ea = insn_ea(c, in);
     fp_check_alignment(c, in, ea);
-    fp_load(c, in->seg, ea, v, 16);
+    fp_load(c, in->seg, ea, v, 16, 1);
     set_xmm(c, in->reg[0], v);
 }
 
@@ -26,7 +26,7 @@ static void exec_sse_store(struct cpu *c, const struct insn *in)
     fp_check_sse(c, in);
     uint64_t ea = insn_ea(c, in);
     fp_check_alignment(c, in, ea);
-    fp_store(c, in->seg, ea, c->fpu.ymm[in->reg[1]], 16);
+    fp_store(c, in->seg, ea, c->fpu.ymm[in->reg[1]], 16, 1);
 }
 
 static void exec_sse_copy(struct cpu *c, const struct insn *in)
@@ -42,7 +42,7 @@ static void exec_vex_load(struct cpu *c, const struct insn *in)
     fp_check_vex(c, in);
     uint64_t ea = insn_ea(c, in);
     fp_check_alignment(c, in, ea);
-    fp_load(c, in->seg, ea, v, in->opsize);
+    fp_load(c, in->seg, ea, v, in->opsize, 1);
     memcpy(c->fpu.ymm[in->reg[0]], v, 32);
 }
 
@@ -51,7 +51,7 @@ static void exec_vex_store(struct cpu *c, const struct insn *in)
     fp_check_vex(c, in);
     uint64_t ea = insn_ea(c, in);
     fp_check_alignment(c, in, ea);
-    fp_store(c, in->seg, ea, c->fpu.ymm[in->reg[1]], in->opsize);
+    fp_store(c, in->seg, ea, c->fpu.ymm[in->reg[1]], in->opsize, 1);
 }
 
 static void exec_vex_copy(struct cpu *c, const struct insn *in)

@@ -2,12 +2,12 @@
  * exec_fp_x87: x87 arithmetic, run natively between an FXRSTOR and an FXSAVE of the guest's registers, and
  * which instruction goes where.
  *
- * Instruction and data pointers are ours, not the host's: every non-control instruction records its address
- * and opcode, and those with a memory operand its address, whether or not an exception follows. FXSAVE, XSAVE
- * and FNSTENV always store them (processors of one vendor store them in FXSAVE only while an exception is
- * pending; the other always does). Where CPUID says that the data pointer is only updated by unmasked
- * exceptions (leaf 7 EBX bit 6), it is; and where it says that FCS and FDS are gone (bit 13), they read as
- * zero.
+ * Instruction and data pointers are ours, not the host's: every non-control instruction records its address,
+ * those with a memory operand the operand's, whether or not an exception follows, and those that end in an
+ * unmasked exception their opcode (SDM 1 8.1.9.1: no fopcode compatibility). FXSAVE, XSAVE and FNSTENV always
+ * store them (processors of one vendor store them in FXSAVE only while an exception is pending; the other
+ * always does). Where CPUID says that the data pointer is only updated by unmasked exceptions (leaf 7 EBX
+ * bit 6), it is; and where it says that FCS and FDS are gone (bit 13), they read as zero.
  */
 #include <Zydis/Zydis.h>
 #include <string.h>
@@ -39,14 +39,16 @@ static void track_pointers(struct cpu *c, const struct insn *in, bool memory, ui
     bool short_form = c->mode != MODE_64;
     f->fip = short_form ? (uint32_t)c->rip : c->rip;
     f->fcs = c->seg[X86_CS].sel;
-    f->fop = (uint16_t)in->imm;
+    if (f->fsw & FSW_ES)
+        f->fop = (uint16_t)in->imm;
     if (memory && (f->fsw & FSW_ES || !cpu_has(c, X86_FEATURE(X86_W_7_EBX, 6)))) {
         f->fdp = short_form ? (uint32_t)ea : ea;
         f->fds = c->seg[in->seg].sel;
     }
 }
 
-/* An unmasked exception other than inexact keeps a store from happening (SDM 1 8.5). */
+/* An unmasked exception other than inexact keeps a store from happening (SDM 1 8.5): its memory operand is
+ * not touched, so it does not fault either. */
 static bool store_suppressed(const uint8_t *fx)
 {
     uint16_t fcw, fsw;
@@ -65,16 +67,12 @@ void exec_x87(struct cpu *c, const struct insn *in)
     bool memory = t->attr & (NATIVE_MEM_READ | NATIVE_MEM_WRITE);
     uint64_t ea = memory ? insn_ea(c, in) : 0;
     if (t->attr & NATIVE_MEM_READ)
-        fp_load(c, in->seg, ea, f.mem, t->mem_size);
+        fp_load(c, in->seg, ea, f.mem, t->mem_size, 1);
     load_image(f.fx, &c->fpu);
     f.flags = (c->rflags & X86_ARITH_FLAGS) | 0x202;
     native_call(c->native, t, c, &f);
-    if (t->attr & NATIVE_MEM_WRITE) {
-        if (store_suppressed(f.fx))
-            cpu_probe_write(c, in->seg, ea, t->mem_size);
-        else
-            fp_store(c, in->seg, ea, f.mem, t->mem_size);
-    }
+    if (t->attr & NATIVE_MEM_WRITE && !store_suppressed(f.fx))
+        fp_store(c, in->seg, ea, f.mem, t->mem_size, 1);
     take_image(&c->fpu, f.fx);
     track_pointers(c, in, memory, ea);
     if (t->flags_out)

@@ -74,7 +74,7 @@ bool exec_int_setup(struct insn *out, const void *zydis_insn, const void *zydis_
         zi->encoding == ZYDIS_INSTRUCTION_ENCODING_XOP)
         return false;
     return exec_alu_setup(out, zi, ops) || exec_mov_setup(out, zi, ops) || exec_flow_setup(out, zi, mode) ||
-           exec_stack_setup(out, zi, ops) || exec_xchg_setup(out, zi) || exec_shift_setup(out) ||
+           exec_stack_setup(out, zi, ops) || exec_xchg_setup(out) || exec_shift_setup(out) ||
            exec_muldiv_setup(out, zi) || exec_bit_setup(out, ops) || exec_bmi_setup(out, ops) ||
            exec_string_setup(out, zi) || exec_decimal_setup(out) || exec_misc_setup(out, zi);
 }

@@ -182,7 +182,7 @@ static inline unsigned size_index(unsigned size)
 /* Setup by file: true when the mnemonic is its own. */
 bool exec_alu_setup(struct insn *out, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops);
 bool exec_mov_setup(struct insn *out, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops);
-bool exec_xchg_setup(struct insn *out, const ZydisDecodedInstruction *zi);
+bool exec_xchg_setup(struct insn *out);
 bool exec_shift_setup(struct insn *out);
 bool exec_muldiv_setup(struct insn *out, const ZydisDecodedInstruction *zi);
 bool exec_decimal_setup(struct insn *out);

@@ -61,9 +61,12 @@ DEFINE_WIDEN(movsx_4, 4, int32_t)
 static bool setup_widen(struct insn *out, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops)
 {
     bool memory = out->kind[1] == OPD_MEM, sign = zi->mnemonic != ZYDIS_MNEMONIC_MOVZX;
+    unsigned source = ops[1].size / 8;
 
     out->opsize = (uint8_t)(ops[0].size / 8);
-    switch (ops[1].size / 8) {
+    if (zi->mnemonic == ZYDIS_MNEMONIC_MOVSXD && out->opsize == 2)
+        source = 2; /* SDM 2B MOVSXD: r16, r/m16 (AMD's processors read 32 bits) */
+    switch (source) {
     case 1:
         out->exec = sign ? (memory ? movsx_1_m : movsx_1_r) : (memory ? movzx_1_m : movzx_1_r);
         return true;

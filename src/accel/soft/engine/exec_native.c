@@ -98,16 +98,17 @@ void native_vector(struct cpu *c, const struct insn *in)
         cpu_ud(c);
     if (t->attr & (NATIVE_MEM_READ | NATIVE_MEM_WRITE)) {
         uint64_t ea = insn_ea(c, in);
+        unsigned align = in->imm != 0;
         fp_check_alignment(c, in, ea);
         if (t->attr & NATIVE_MEM_READ)
-            fp_load(c, in->seg, ea, f.mem, t->mem_size);
+            fp_load(c, in->seg, ea, f.mem, t->mem_size, align);
         if (t->attr & NATIVE_MEM_WRITE) {
-            if (t->attr & (NATIVE_MMX | NATIVE_MXCSR))
+            if (t->attr & NATIVE_MMX) {
                 cpu_probe_write(c, in->seg, ea, t->mem_size);
-            if (t->attr & NATIVE_MMX)
                 fpu_enter_mmx(&c->fpu);
-            run_thunk(c, in, t, &f);
-            fp_store(c, in->seg, ea, f.mem, t->mem_size);
+            }
+            run_thunk(c, in, t, &f); /* a SIMD exception comes before any fault of the store */
+            fp_store(c, in->seg, ea, f.mem, t->mem_size, align);
             commit(c, t, &f);
             return;
         }

@@ -28,9 +28,15 @@ static void exec_push(struct cpu *c, const struct insn *in)
     push(c, in->opsize, insn_get(c, in, 0));
 }
 
+/* A 32-bit push of a selector stores its 16 bits and leaves the two bytes above them, as all recent
+ * processors of Intel do (SDM 2B PUSH). */
 static void exec_push_seg(struct cpu *c, const struct insn *in)
 {
-    push(c, in->opsize, c->seg[in->reg[0]].sel);
+    uint64_t sp = c->gpr[X86_RSP] - in->opsize;
+
+    cpu_store(c, X86_SS, sp & mask_size(cpu_stack_size(c)), in->opsize == 4 ? 2 : in->opsize,
+              c->seg[in->reg[0]].sel);
+    cpu_set_sp(c, sp);
 }
 
 static void exec_pop_reg_64(struct cpu *c, const struct insn *in)
@@ -136,12 +142,14 @@ static void exec_bound(struct cpu *c, const struct insn *in)
 {
     unsigned shift = 64 - in->opsize * 8;
     uint64_t ea = insn_ea(c, in);
+    int64_t index = (int64_t)(c->gpr[in->reg[0]] << shift);
     int64_t low = (int64_t)(cpu_load(c, in->seg, ea, in->opsize) << shift);
+
+    if (index < low)
+        cpu_raise(c, X86_BR); /* the upper bound is not read */
     int64_t high =
         (int64_t)(cpu_load(c, in->seg, (ea + in->opsize) & mask_size(in->adsize), in->opsize) << shift);
-    int64_t index = (int64_t)(c->gpr[in->reg[0]] << shift);
-
-    if (index < low || index > high)
+    if (index > high)
         cpu_raise(c, X86_BR);
 }
 

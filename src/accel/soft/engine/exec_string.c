@@ -39,6 +39,19 @@ static inline void set_count(struct cpu *c, const struct insn *in, uint64_t n)
     cpu_set_gpr(c, X86_RCX, in->adsize, n);
 }
 
+/* What a repetition begins with. With 32-bit addresses in 64-bit mode Intel's processors cut the count to
+ * them, and MOVS and STOS their pointers, even if no element is moved or the first faults. */
+static inline void begin(struct cpu *c, const struct insn *in, bool source_too, bool target_too)
+{
+    if (in->adsize != 4)
+        return;
+    c->gpr[X86_RCX] = (uint32_t)c->gpr[X86_RCX];
+    if (source_too)
+        c->gpr[X86_RSI] = (uint32_t)c->gpr[X86_RSI];
+    if (target_too)
+        c->gpr[X86_RDI] = (uint32_t)c->gpr[X86_RDI];
+}
+
 /* Whether a repeated instruction with work left must let the loop look around. `*since` counts elements done
  * one by one. */
 static bool must_yield(struct cpu *c, uint64_t left, unsigned *since, bool bulk)
@@ -183,16 +196,19 @@ static inline void repeat(struct cpu *c, const struct insn *in, one_fn *one, bul
 
 static void exec_rep_movs(struct cpu *c, const struct insn *in)
 {
+    begin(c, in, true, true);
     repeat(c, in, movs_one, movs_bulk);
 }
 
 static void exec_rep_stos(struct cpu *c, const struct insn *in)
 {
+    begin(c, in, false, true);
     repeat(c, in, stos_one, stos_bulk);
 }
 
 static void exec_rep_lods(struct cpu *c, const struct insn *in)
 {
+    begin(c, in, false, false);
     repeat(c, in, lods_one, no_bulk);
 }
 
@@ -202,11 +218,12 @@ struct pair {
     uint64_t a, b;
 };
 
+/* The target is read first, as Intel's processors do: of two faults it is the target's. */
 static struct pair cmps_one(struct cpu *c, const struct insn *in)
 {
     struct pair p;
-    p.a = cpu_load(c, in->seg, source(c, in), in->opsize);
     p.b = cpu_load(c, X86_ES, target(c, in), in->opsize);
+    p.a = cpu_load(c, in->seg, source(c, in), in->opsize);
     advance(c, in, X86_RSI, 1);
     advance(c, in, X86_RDI, 1);
     return p;
@@ -228,9 +245,9 @@ static uint64_t cmps_bulk(struct cpu *c, const struct insn *in, uint64_t n, bool
     uint64_t i = 0;
     if (!bulk_possible(c, n))
         return 0;
-    n = piece(c, in, in->seg, source(c, in), n, false, &a);
+    n = piece(c, in, X86_ES, target(c, in), n, false, &b);
     if (n)
-        n = piece(c, in, X86_ES, target(c, in), n, false, &b);
+        n = piece(c, in, in->seg, source(c, in), n, false, &a);
     while (i < n) {
         p->a = host_load((uintptr_t)(a + i * in->opsize), in->opsize);
         p->b = host_load((uintptr_t)(b + i * in->opsize), in->opsize);
@@ -297,11 +314,13 @@ static inline void repeat_while(struct cpu *c, const struct insn *in, pair_fn *o
 
 static void exec_rep_cmps(struct cpu *c, const struct insn *in)
 {
+    begin(c, in, false, false);
     repeat_while(c, in, cmps_one, cmps_bulk);
 }
 
 static void exec_rep_scas(struct cpu *c, const struct insn *in)
 {
+    begin(c, in, false, false);
     repeat_while(c, in, scas_one, scas_bulk);
 }
 

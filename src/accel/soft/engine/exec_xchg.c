@@ -196,18 +196,9 @@ static void exec_cmpxchg16b(struct cpu *c, const struct insn *in)
     }
 }
 
-bool exec_xchg_setup(struct insn *out, const ZydisDecodedInstruction *zi)
+bool exec_xchg_setup(struct insn *out)
 {
     switch (out->op) {
-    case ZYDIS_MNEMONIC_PAUSE:
-        /* F3 90 with REX.B is no hint: XCHG r8, rAX, as processors have it */
-        if (zi->machine_mode != ZYDIS_MACHINE_MODE_LONG_64 || !zi->raw.rex.B)
-            return false;
-        out->kind[0] = out->kind[1] = OPD_REG;
-        out->reg[0] = X86_R8;
-        out->reg[1] = X86_RAX;
-        out->exec = exec_xchg_reg;
-        return true;
     case ZYDIS_MNEMONIC_XCHG:
         out->exec = out->kind[0] == OPD_MEM || out->kind[1] == OPD_MEM ? exec_xchg_mem : exec_xchg_reg;
         return true;

@@ -3,7 +3,8 @@
  * availability checks, exceptions.
  *
  * Marks: insn->sel is the CPUID feature (FP_NO_FEATURE: none), insn->cond is enum fp_mark, insn->imm is the
- * required alignment of a vector's memory operand, or the opcode (FOP) of an x87 instruction.
+ * required alignment of a vector's memory operand (as of cpu_load_bytes), or the opcode (FOP) of an x87
+ * instruction.
  */
 #ifndef ENGINE_FP_H
 #define ENGINE_FP_H
@@ -72,7 +73,8 @@ static inline void fp_check_pending(struct cpu *c)
         cpu_raise(c, X86_MF);
 }
 
-/* ---- operands of up to 64 bytes: a hit in the soft TLB is a copy ---- */
+/* ---- operands of up to 64 bytes: a hit in the soft TLB is a copy. `align`: 1 or 0, as of cpu_load_bytes
+ * ---- */
 
 static inline __attribute__((always_inline)) void fp_copy(void *to, const void *from, unsigned n)
 {
@@ -94,7 +96,7 @@ static inline __attribute__((always_inline)) void fp_copy(void *to, const void *
     }
 }
 
-static inline void fp_load(struct cpu *c, unsigned seg, uint64_t off, void *out, unsigned n)
+static inline void fp_load(struct cpu *c, unsigned seg, uint64_t off, void *out, unsigned n, unsigned align)
 {
     if (c->fast_read >> seg & 1) {
         uint64_t linear = c->fast_base[seg] + off;
@@ -104,10 +106,11 @@ static inline void fp_load(struct cpu *c, unsigned seg, uint64_t off, void *out,
             return;
         }
     }
-    cpu_load_bytes(c, seg, off, out, n, 1);
+    cpu_load_bytes(c, seg, off, out, n, align);
 }
 
-static inline void fp_store(struct cpu *c, unsigned seg, uint64_t off, const void *in, unsigned n)
+static inline void fp_store(struct cpu *c, unsigned seg, uint64_t off, const void *in, unsigned n,
+                            unsigned align)
 {
     if (c->fast_write >> seg & 1) {
         uint64_t linear = c->fast_base[seg] + off;
@@ -120,7 +123,7 @@ static inline void fp_store(struct cpu *c, unsigned seg, uint64_t off, const voi
             return;
         }
     }
-    cpu_store_bytes(c, seg, off, in, n, 1);
+    cpu_store_bytes(c, seg, off, in, n, align);
 }
 
 /* #GP unless a vector operand is aligned as insn->imm asks: comes before faults of segment and page. */

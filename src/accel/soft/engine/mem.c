@@ -55,13 +55,15 @@ uint64_t cpu_linear(struct cpu *c, unsigned seg, uint64_t off)
     return (uint32_t)(c->seg[seg].base + off);
 }
 
-/* #AC: user accesses with CR0.AM and RFLAGS.AC (SDM 3A 6.15, interrupt 17). YMM operands are looked at by
- * halves, x87 images by their words: those of 16-bit form have 14 or 94 bytes. */
+/* #AC: user accesses with CR0.AM and RFLAGS.AC (SDM 3A 6.15, interrupt 17). Vector operands of 16 and 32
+ * bytes are left to the processor there; Intel's do not look at them. x87 images are looked at by their
+ * words: those of 16-bit form have 14 or 94 bytes. */
 static void check_alignment(struct cpu *c, uint64_t linear, unsigned n)
 {
-    unsigned align = n == 10 ? 8 : n == 14 || n == 94 ? 2 : n == 32 ? 16 : n > 32 || (n & (n - 1)) ? 4 : n;
-
-    if (unlikely(c->tlb_user == TLB_USER_CHECK) && (linear & (align - 1)))
+    if (likely(c->tlb_user != TLB_USER_CHECK) || n == 16 || n == 32)
+        return;
+    unsigned align = n == 10 ? 8 : n == 14 || n == 94 ? 2 : n > 32 || (n & (n - 1)) ? 4 : n;
+    if (linear & (align - 1))
         cpu_raise_error(c, X86_AC_VEC, 0);
 }
 
@@ -242,9 +244,10 @@ void cpu_load_bytes(struct cpu *c, unsigned seg, uint64_t off, void *out, unsign
     unsigned len[3];
     uint8_t *to = out;
 
-    if (linear & (align - 1))
+    if (align > 1 && linear & (align - 1))
         cpu_gp(c, 0);
-    check_alignment(c, linear, n);
+    if (align)
+        check_alignment(c, linear, n);
     if (unlikely(c->priv->watch_armed))
         debug_watch(c, linear, n, false);
     unsigned count = long_places(c, linear, n, TLB_READ, p, len);
@@ -263,9 +266,10 @@ void cpu_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *in, 
     unsigned len[3];
     const uint8_t *from = in;
 
-    if (linear & (align - 1))
+    if (align > 1 && linear & (align - 1))
         cpu_gp(c, 0);
-    check_alignment(c, linear, n);
+    if (align)
+        check_alignment(c, linear, n);
     if (unlikely(c->priv->watch_armed))
         debug_watch(c, linear, n, true);
     unsigned count = long_places(c, linear, n, TLB_WRITE, p, len);
