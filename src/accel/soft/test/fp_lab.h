@@ -306,12 +306,89 @@ static inline bool lab_aim(struct lab *l, struct host_state *s, const ZydisDecod
     return true;
 }
 
-/* Known, documented differences of processors among each other, or of ours from all (exec_native.c): adjust
- * what the host said. */
+/* ---- documented differences of processors among each other, or of ours from all (exec_native.c) ---- */
+
+/* The memory operand of a case. */
+struct lab_operand {
+    uint64_t at;
+    unsigned size;
+    bool write;
+};
+
+static inline bool lab_operand_of(const struct host_state *in, const ZydisDecodedInstruction *zi,
+                                  const ZydisDecodedOperand *op, struct lab_operand *o)
+{
+    for (unsigned i = 0; i < zi->operand_count; i++) {
+        if (op[i].type != ZYDIS_OPERAND_TYPE_MEMORY || op[i].mem.type != ZYDIS_MEMOP_TYPE_MEM)
+            continue;
+        *o =
+            (struct lab_operand){in->gpr[ZydisRegisterGetId(op[i].mem.base)] + (uint64_t)op[i].mem.disp.value,
+                                 op[i].size / 8u, op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE};
+        return o->size != 0;
+    }
+    return false;
+}
+
+/* Is there reason for this fault? Of several the processor may choose (SDM 3A table 6-2: the order of faults
+ * on executing an instruction is its own). */
+static inline bool lab_has_reason(const struct host_state *in, const struct lab_operand *o, int vector)
+{
+    unsigned checked = o->size == 10 ? 8 : o->size > 16 ? 16 : o->size;
+    if (vector == X86_AC_VEC)
+        return in->rflags & X86_AC && o->at % checked;
+    return vector == X86_PF_VEC && (o->at < LAB_DATA || o->at + o->size > LAB_DATA + LAB_BYTES);
+}
+
+/* What a processor may make of the operand that ours does not; its result says nothing then. */
+static inline bool lab_other_fault(const struct lab *l, const ZydisDecodedInstruction *zi,
+                                   const struct host_state *in, const struct lab_operand *o, int trap,
+                                   int vector)
+{
+    const struct x86_fpu *f = &h_cpu(l->h)->fpu;
+    bool f16c = zi->meta.isa_set == ZYDIS_ISA_SET_F16C;
+    if (trap == vector)
+        return false;
+    if (zi->meta.isa_set == ZYDIS_ISA_SET_SHA && vector == X86_GP && o->at % 16)
+        return true; /* any alignment will do for some */
+    if (!lab_has_reason(in, o, trap))
+        return false;
+    if (lab_has_reason(in, o, vector))
+        return true;
+    if (trap == X86_AC_VEC && (o->size == 16 || o->size == 32 || f16c))
+        return true; /* alignment checks of such operands: SDM 3A 6.15, interrupt 17, leaves them open */
+    if (zi->meta.isa_set == ZYDIS_ISA_SET_X87 && o->write && vector == -1)
+        return f->fsw & ~f->fcw & 0x1f; /* a store that an unmasked exception prevents is checked by some */
+    return f16c && o->write && vector == X86_XM; /* so is one that comes after a SIMD exception */
+}
+
+/* What a processor may have changed before the fault of a store: exception flags of VCVTPS2PH; TOP of an MMX
+ * store. */
+static inline void lab_undo_early(const ZydisDecodedInstruction *zi, const struct host_state *in,
+                                  struct host_state *out)
+{
+    unsigned top = in->fsw >> 11 & 7;
+    if (zi->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && (out->mxcsr & ~0x3fu) == (in->mxcsr & ~0x3fu) &&
+        !(in->mxcsr & ~out->mxcsr))
+        out->mxcsr = in->mxcsr;
+    if (zi->mnemonic != ZYDIS_MNEMONIC_MOVD && zi->mnemonic != ZYDIS_MNEMONIC_MOVQ &&
+        zi->mnemonic != ZYDIS_MNEMONIC_MOVNTQ)
+        return;
+    if (out->fsw != (in->fsw & ~FSW_TOP))
+        return;
+    for (unsigned i = 0; i < 8; i++)
+        if (memcmp(out->st[i], in->st[(i - top) & 7], 10))
+            return;
+    out->fsw = in->fsw;
+    memcpy(out->st, in->st, sizeof out->st);
+}
+
+/* Adjusts what the host said; true: any result will do. */
 static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *zi,
-                                 const struct host_state *in, struct host_state *out, int vector)
+                                 const ZydisDecodedOperand *op, const struct host_state *in,
+                                 struct host_state *out, int vector)
 {
     const struct cpu *c = h_cpu(l->h);
+    struct lab_operand o;
     switch (zi->mnemonic) {
     case ZYDIS_MNEMONIC_DPPS: /* which step's flags are reported when one is unmasked */
     case ZYDIS_MNEMONIC_DPPD:
@@ -334,7 +411,11 @@ static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *z
     if (out->trap == X86_XM && vector == X86_XM &&
         c->fpu.mxcsr & 0x18) /* PE beside unmasked overflow, underflow */
         out->mxcsr |= c->fpu.mxcsr & 0x20;
-    return false;
+    if (!lab_operand_of(in, zi, op, &o))
+        return false;
+    if (out->trap == vector && o.write && lab_has_reason(in, &o, vector))
+        lab_undo_early(zi, in, out);
+    return lab_other_fault(l, zi, in, &o, out->trap, vector);
 }
 
 static inline void lab_tell(struct lab *l, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op,
@@ -393,7 +474,7 @@ static inline enum lab_verdict lab_case(struct lab *l, const uint8_t *bytes, uns
     lab_to_engine(l, &in);
     int why = h_step(l->h), vector = why ? c->fault_vector : -1;
     l->cases++;
-    if (lab_tolerated(l, &zi, &in, &out, vector) || !lab_compare(l, &in, &out, vector, l->data, false))
+    if (lab_tolerated(l, &zi, op, &in, &out, vector) || !lab_compare(l, &in, &out, vector, l->data, false))
         return LAB_SAME;
     if (l->failures++ < 20) {
         lab_tell(l, &zi, op, bytes);

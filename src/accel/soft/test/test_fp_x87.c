@@ -96,17 +96,30 @@ static void run_engine(struct lab *l, unsigned n)
             fail_msg("vector %u at +%lu", c->fault_vector, c->rip - LAB_CODE);
 }
 
-static void check_sequence(struct lab *l, const char *code, unsigned n)
+/* Some processors record the opcode of every instruction, not of those alone that end in an unmasked
+ * exception (SDM 1 8.1.9.1): `last` is what 32-bit images at [rsi], [rsi+64], [rsi+112] have there. */
+static void forget_opcodes(struct lab *l, unsigned last)
+{
+    static const unsigned images[] = {1024, 1024 + 64, 1024 + 112};
+    for (unsigned i = 0; i < 3; i++) {
+        uint8_t *at = l->data + images[i] + 18;
+        if ((at[0] | (unsigned)at[1] << 8) == last)
+            memcpy(at, l->h->ram + LAB_RAM_DATA + images[i] + 18, 2);
+    }
+}
+
+static void check_sequence(struct lab *l, unsigned last, const char *code, unsigned n)
 {
     place(l, code, n);
     run_host(l);
     run_engine(l, n);
+    forget_opcodes(l, last);
     for (unsigned i = 0; i < LAB_BYTES; i++)
         if (l->data[i] != l->h->ram[LAB_RAM_DATA + i])
             fail_msg("image byte %u: host %02x engine %02x", i - 1024, l->data[i],
                      l->h->ram[LAB_RAM_DATA + i]);
 }
-#define SEQUENCE(l, code) check_sequence(l, code, sizeof code - 1)
+#define SEQUENCE(l, last, code) check_sequence(l, last, code, sizeof code - 1)
 
 static struct lab *lab_with_host_selectors(void)
 {
@@ -122,18 +135,24 @@ static void environments_are_as_the_host_stores_them(void **state)
 {
     (void)state;
     struct lab *l = lab_with_host_selectors();
-    SEQUENCE(l, "\xdd\x03\xd9\x36");                             /* fld qword [rbx]; fnstenv [rsi] */
-    SEQUENCE(l, "\xdd\x03\xd9\xe8\xde\xc1\x66\xd9\x36");         /* fld; fld1; faddp; 16-bit fnstenv */
-    SEQUENCE(l, "\xdd\x03\xd9\xfe\xd9\xee\xdd\x36");             /* fld; fsin; fldz; fnsave */
-    SEQUENCE(l, "\xdd\x03\x66\xdd\x36");                         /* fld; 16-bit fnsave */
-    SEQUENCE(l, "\xdd\x03\xd9\xc0\xdd\x36\xdd\x26\xd9\x76\x70"); /* fld; fld st0; fnsave; frstor; fnstenv */
-    SEQUENCE(l, "\xdd\x03\xd9\xd0\xd9\xf6\xd9\x36");             /* fnop and fdecstp record their address */
-    SEQUENCE(l, "\xdd\x03\xd9\x36\xd9\xee\xd9\x26\xd9\x76\x40"); /* fldenv brings pointers back */
-    SEQUENCE(
-        l,
-        "\xdd\x03\x9b\xdb\xe2\x9b\xd9\x7e\x40\xd9\x6e\x40\xd9\x36"); /* control instructions record nothing */
-    SEQUENCE(l, "\xdd\x03\x0f\x6f\x03\xd9\x36");         /* MMX use leaves pointers, empties nothing */
-    SEQUENCE(l, "\xdd\x03\x0f\x6f\x03\x0f\x77\xd9\x36"); /* emms */
+    SEQUENCE(l, 0x503, "\xdd\x03\xd9\x36");                     /* fld qword [rbx]; fnstenv [rsi] */
+    SEQUENCE(l, 0x6c1, "\xdd\x03\xd9\xe8\xde\xc1\x66\xd9\x36"); /* fld; fld1; faddp; 16-bit fnstenv */
+    SEQUENCE(l, 0x1ee, "\xdd\x03\xd9\xfe\xd9\xee\xdd\x36");     /* fld; fsin; fldz; fnsave */
+    SEQUENCE(l, 0x503, "\xdd\x03\x66\xdd\x36");                 /* fld; 16-bit fnsave */
+    /* fld; fld st0; fnsave; frstor; fnstenv */
+    SEQUENCE(l, 0x1c0, "\xdd\x03\xd9\xc0\xdd\x36\xdd\x26\xd9\x76\x70");
+    SEQUENCE(l, 0x1f6, "\xdd\x03\xd9\xd0\xd9\xf6\xd9\x36"); /* fnop and fdecstp record their address */
+    /* fldenv brings pointers back */
+    SEQUENCE(l, 0x503, "\xdd\x03\xd9\x36\xd9\xee\xd9\x26\xd9\x76\x40");
+    /* control instructions record nothing */
+    SEQUENCE(l, 0x503, "\xdd\x03\x9b\xdb\xe2\x9b\xd9\x7e\x40\xd9\x6e\x40\xd9\x36");
+    SEQUENCE(l, 0x503, "\xdd\x03\x0f\x6f\x03\xd9\x36");         /* MMX use leaves pointers, empties nothing */
+    SEQUENCE(l, 0x503, "\xdd\x03\x0f\x6f\x03\x0f\x77\xd9\x36"); /* emms */
+    /* fld; fnstcw; and word, ~4; fldcw; fldz; fdivp; fnstenv: an unmasked exception records its opcode */
+    SEQUENCE(l, 0x6f9, "\xdd\x03\xd9\x7e\x40\x66\x83\x66\x40\xfb\xd9\x6e\x40\xd9\xee\xde\xf9\xd9\x36");
+    /* and after fnclex, fld1, it is still that one */
+    SEQUENCE(l, 0x1e8,
+             "\xdd\x03\xd9\x7e\x40\x66\x83\x66\x40\xfb\xd9\x6e\x40\xd9\xee\xde\xf9\xdb\xe2\xd9\xe8\xd9\x36");
     lab_free(l);
 }
 

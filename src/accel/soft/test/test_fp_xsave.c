@@ -110,6 +110,24 @@ static void random_image(struct lab *l)
         a[512 + 24 + lab_random(l) % 40] = 1;
 }
 
+/* A load is refused. Some processors have loaded the other components before they look at MXCSR, and at what
+ * is not aligned raise #AC or #GP where alignment checks are on (SDM 2D XRSTOR: either). */
+static void tolerate_refusal(struct lab *l, const struct host_state *in, struct host_state *out, int vector)
+{
+    uint64_t at = in->gpr[X86_RBX] - LAB_DATA;
+    uint32_t mxcsr;
+    memcpy(&mxcsr, l->h->ram + LAB_RAM_DATA + at + 24, 4);
+    if (out->trap == X86_GP && vector == X86_GP && mxcsr & ~mxcsr_mask(h_cpu(l->h))) {
+        memcpy(out->ymm, in->ymm, sizeof out->ymm);
+        memcpy(out->st, in->st, sizeof out->st);
+        out->fcw = in->fcw;
+        out->fsw = in->fsw;
+        out->ftw = in->ftw;
+    }
+    if (out->trap == X86_GP && vector == X86_AC_VEC && in->rflags & X86_AC && at % 16)
+        out->trap = vector;
+}
+
 static void check_loads(struct lab *l, const char *code, unsigned n, bool standard_only)
 {
     struct host_state in, out;
@@ -122,7 +140,9 @@ static void check_loads(struct lab *l, const char *code, unsigned n, bool standa
         random_image(l);
         if (standard_only)
             memset(l->data + AT + 520, 0, 8);
-        expect_same(l, &in, &out, run_both(l, &in, code, n, &out));
+        int vector = run_both(l, &in, code, n, &out);
+        tolerate_refusal(l, &in, &out, vector);
+        expect_same(l, &in, &out, vector);
     }
 }
 
