@@ -243,10 +243,16 @@ void lab_exit_bytes(const struct lab_case *k, uint8_t out[LAB_EXIT_BYTES]);
 /* Whether the results agree; else the difference is printed when `f` is given. */
 bool compare_results(const struct form *form, const struct lab_case *k, const struct lab_result *host,
                      const struct lab_result *guest, bool print);
-/* Documented differences in vector and x87 instructions are taken out of the host's result; true: the case
- * may differ in anything. */
-bool tolerate_fp(const struct form *form, const struct lab_case *k, struct lab_result *host,
-                 const struct lab_result *guest);
+/* Documented differences among processors are taken out of the host's result. */
+enum tolerance {
+    TOLERATE_NOTHING, /* what is left must be equal */
+    TOLERATE_FAULT,   /* whatever the host raised, the interpreter raised another fault and changed nothing */
+    TOLERATE_ANYTHING, /* the host took another way: says nothing */
+};
+enum tolerance tolerate(const struct form *form, const struct lab_case *k, struct lab_result *host,
+                        const struct lab_result *guest);
+/* Linear address of the visible memory operand. */
+uint64_t tolerate_address(const struct lab_case *k, const struct insn *in);
 void compare_print_case(const struct form *form, const struct lab_case *k);
 
 #endif
