@@ -138,6 +138,8 @@ static int make(struct kvm_vcpu *v, struct err *e)
 
 void kvm_completer_free(struct kvm_vcpu *v)
 {
+    if (v->completer && v->completer->engine)
+        engine_drop_machine_code(v->completer->engine);
     if (v->completer && v->completer->arena)
         munmap(v->completer->arena, v->completer->size);
     free(v->completer);

@@ -204,7 +204,7 @@ static _Noreturn void child_main(struct soft *s, int pipe_end)
     prctl(PR_SET_DUMPABLE, 0);
     s->child_side = true;
     host_membarrier(); /* registers this process */
-    if (start_threads(s) || give_up_the_rest(s, pipe_end))
+    if (start_threads(s) || engine_protect(s->engine) || give_up_the_rest(s, pipe_end))
         _exit(1);
     __atomic_store_n(&s->shared->ready, 1, __ATOMIC_SEQ_CST);
     syscall(SYS_futex, &s->shared->ready, FUTEX_WAKE, 1, NULL, NULL, 0);
@@ -296,6 +296,7 @@ int soft_child_start(struct soft *s, struct err *e)
     }
     s->child = pid;
     s->alive = ends[1];
+    engine_drop_machine_code(s->engine); /* the child writes it: nothing to have executable here */
     return wait_ready(s, e);
 }
 
@@ -315,8 +316,10 @@ void soft_child_stop(struct soft *s)
 /* Everything in the mailbox is the child's word: read once, and checked where it matters by the callees. */
 static void serve(struct soft *s, struct soft_mailbox *b)
 {
-    uint32_t op = b->op, size = b->size;
-    uint64_t address = b->address, value = b->value;
+    uint32_t op = __atomic_load_n(&b->op, __ATOMIC_RELAXED),
+             size = __atomic_load_n(&b->size, __ATOMIC_RELAXED);
+    uint64_t address = __atomic_load_n(&b->address, __ATOMIC_RELAXED),
+             value = __atomic_load_n(&b->value, __ATOMIC_RELAXED);
     bool port_size = size == 1 || size == 2 || size == 4, mem_size = size >= 1 && size <= 8;
     char text[sizeof(b->text)];
 
@@ -372,6 +375,7 @@ int soft_child_run(struct soft *s, unsigned cpu, enum engine_exit *why, struct e
             mem_reader_offline(reader, true);
             woken = pass_turn(s, b, TURN_ANSWER);
         } else if (child_is_dead(s)) {
+            engine_vcpus_died(s->engine);
             return err_set(e, EIO, "the engine's process has died");
         }
     }

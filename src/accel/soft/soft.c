@@ -210,7 +210,7 @@ static enum vcpu_exit soft_run(struct vcpu *base, struct vcpu_exit_info *info, s
         mem_reader_offline(v->reader, true);
     }
     *info = (struct vcpu_exit_info){
-        .rip = x.rip, .dr6 = x.dr6, .watch_addr = x.watch_addr, .software_break = x.software_break};
+        .rip = x.rip, .dr6 = x.dr6, .watch_addr = x.watch_addr, .software_break = x.software_break != 0};
     switch (kind) {
     case ENGINE_KICKED:
         return VCPU_KICKED;
@@ -341,7 +341,10 @@ static void soft_close(struct accel *a)
     struct soft *s = soft_of(a);
     if (s->listener.changed)
         mem_unlisten(s->cfg.mem, &s->listener);
+    bool threads = !s->child;
     soft_child_stop(s);
+    if (s->engine && threads)
+        engine_drop_machine_code(s->engine);
     if (s->engine)
         munmap(s->engine, s->arena_size);
     free(s->cpuid);

@@ -23,6 +23,11 @@ struct insn;
 struct block;
 struct native_area;
 
+/* Begins a part of the arena, up to the end of its structure, that vCPU threads only read, on pages of its
+ * own: engine_protect lets the process they run in do no more. Pointers that the VMM follows, and what it
+ * takes for true, lie in such parts only. */
+#define ENGINE_FIXED __attribute__((aligned(4096)))
+
 /* How instruction bytes decode and addresses form. The block cache is keyed by it. */
 enum cpu_mode {
     MODE_16,
@@ -89,12 +94,8 @@ struct cpu {
     struct x86_msr msrs[X86_MAX_MSRS]; /* others that are only stored: MTRRs and so on */
     uint32_t msr_count;
 
-    unsigned index;
-    struct engine *engine;
-    struct native_area *native; /* thunks of machine code (native.h): set when the engine is built, never NULL
-                                   when instructions run */
-    uint8_t halted;             /* HLT, waiting */
-    uint8_t mp_state;           /* enum x86_mp_state */
+    uint8_t halted;   /* HLT, waiting */
+    uint8_t mp_state; /* enum x86_mp_state */
     uint8_t nmi_masked, nmi_pending;
     uint8_t debug_exit; /* gdb's own break: leave with ENGINE_DEBUG */
     uint8_t db_pending; /* DR6.B0-B3 of data breakpoints that this instruction hit: a #DB trap follows it */
@@ -109,7 +110,15 @@ struct cpu {
         uint64_t key;
         struct block *block;
     } jump[JUMP_SIZE];
-    struct cpu_private *priv; /* run.c, lapic.c, block.c: their own state, in the arena */
+
+    /* --- what the VMM follows --- */
+    struct ENGINE_FIXED {
+        unsigned index;
+        struct engine *engine;
+        struct cpu_private *priv;   /* run.c, lapic.c, block.c: their own state, in the arena */
+        struct native_area *native; /* thunks of machine code (native.h): set when the engine is built, never
+                                       NULL when instructions run */
+    };
 };
 
 /* ---- leaving an instruction (excp.c) ---- */

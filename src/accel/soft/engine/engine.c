@@ -1,10 +1,12 @@
 /*
  * engine: the arena and its life; slots; what other threads ask of vCPUs.
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "accel/accel.h"
 #include "accel/soft/engine/native.h"
 #include "accel/soft/engine/private.h"
@@ -87,6 +89,28 @@ int engine_attach(struct engine *en, const struct engine_outside *out, void *opa
 uint64_t engine_machine_code(const struct engine *en)
 {
     return en->native->exec;
+}
+
+void engine_drop_machine_code(struct engine *en)
+{
+    native_area_detach(en->native);
+}
+
+/* Parts marked ENGINE_FIXED reach to the end of their structures. */
+int engine_protect(struct engine *en)
+{
+    const size_t cpu_at = offsetof(struct cpu, index), priv_at = offsetof(struct cpu_private, blocks);
+    int r = 0;
+
+    for (unsigned i = 0; i < en->cpus && !r; i++) {
+        uint8_t *c = (uint8_t *)en->cpu[i], *p = (uint8_t *)en->cpu[i]->priv;
+        r = mprotect(c + cpu_at, sizeof(struct cpu) - cpu_at, PROT_READ) ||
+            mprotect(p + priv_at, sizeof(struct cpu_private) - priv_at, PROT_READ);
+    }
+    if (!r)
+        r = mprotect((uint8_t *)en + offsetof(struct engine, cpus),
+                     sizeof(struct engine) - offsetof(struct engine, cpus), PROT_READ);
+    return r ? -errno : 0;
 }
 
 static int by_gpa(const void *a, const void *b)

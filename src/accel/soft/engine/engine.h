@@ -63,17 +63,25 @@ struct engine *engine_init(void *arena, size_t size, const struct engine_config 
  * fork). 0, or the negative errno of native_area_attach: the arena must be a shared mapping, and executable
  * memory allowed. */
 int engine_attach(struct engine *en, const struct engine_outside *out, void *opaque);
-/* Where the executable view of machine code lies in this process (native_area.c). */
+/* From now on this process can only read those parts of the arena that its own vCPU threads have no business
+ * to change and that other processes rely on: pointers, slots, CPUID, who answers. 0 or -errno. */
+int engine_protect(struct engine *en);
+/* Where the executable view of machine code lies in this process (native_area.c); and give it up, for a
+ * process that runs no vCPU. */
 uint64_t engine_machine_code(const struct engine *en);
+void engine_drop_machine_code(struct engine *en);
 /* Replace the slots; all vCPU threads that run see them at their next instruction boundary, and this returns
  * when they do (the caller must not hold what a vCPU needs to reach one: called from mem listeners, i.e.
  * possibly on a vCPU thread inside mmio_write). */
 void engine_set_slots(struct engine *en, const struct engine_slot *slots, unsigned count);
 
+/* The process that ran the vCPUs is no more: nobody waits for its threads. */
+void engine_vcpus_died(struct engine *en);
+
 enum engine_exit { ENGINE_KICKED, ENGINE_DEBUG, ENGINE_TRIPLE_FAULT, ENGINE_FAILED };
 struct engine_exit_info {
     uint64_t rip, dr6, watch_addr;
-    bool software_break;
+    uint8_t software_break;
     char why[256]; /* FAILED */
 };
 enum engine_exit engine_run(struct engine *en, unsigned cpu, struct engine_exit_info *info);

@@ -34,9 +34,17 @@ static uint64_t *plain_field(struct cpu *c, uint32_t index)
     }
 }
 
+/* How many are stored; the count may be a taken-over process's word to the VMM. */
+static uint32_t stored_count(const struct cpu *c)
+{
+    uint32_t n = __atomic_load_n(&c->msr_count, __ATOMIC_RELAXED);
+
+    return n > X86_MAX_MSRS ? X86_MAX_MSRS : n;
+}
+
 static struct x86_msr *stored(struct cpu *c, uint32_t index)
 {
-    for (uint32_t i = 0; i < c->msr_count; i++)
+    for (uint32_t i = 0, n = stored_count(c); i < n; i++)
         if (c->msrs[i].index == index)
             return &c->msrs[i];
     return NULL;
@@ -134,10 +142,12 @@ static bool store(struct cpu *c, uint32_t index, uint64_t value)
     struct x86_msr *m = stored(c, index);
 
     if (!m) {
-        if (c->msr_count == X86_MAX_MSRS)
+        uint32_t n = stored_count(c);
+        if (n == X86_MAX_MSRS)
             return false;
-        m = &c->msrs[c->msr_count++];
+        m = &c->msrs[n];
         m->index = index;
+        c->msr_count = n + 1;
     }
     m->value = value;
     return true;

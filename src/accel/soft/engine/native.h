@@ -76,6 +76,8 @@ struct native_area *native_area_init(void *mem, unsigned cpus);
 /* Give this process an executable view of the area; harmless when it has one. 0; -EINVAL: the memory is not a
  * shared mapping; -EACCES, -EPERM: executable memory is refused here; -ENOMEM. */
 int native_area_attach(struct native_area *a);
+/* Unmap this process's executable view. Other processes keep theirs. */
+void native_area_detach(const struct native_area *a);
 
 /* The thunk for an instruction, built when it is met first, or NULL if no thunk can hold it. May be called by
  * all vCPU threads at once. */

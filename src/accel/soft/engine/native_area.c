@@ -59,6 +59,12 @@ int native_area_attach(struct native_area *a)
     return 0;
 }
 
+void native_area_detach(const struct native_area *a)
+{
+    if (a->exec)
+        munmap((void *)(uintptr_t)a->exec, native_area_size(a->cpus));
+}
+
 static void lock(struct native_area *a)
 {
     for (unsigned spins = 0; __atomic_exchange_n(&a->lock, 1, __ATOMIC_ACQUIRE); spins++) {

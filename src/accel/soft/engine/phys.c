@@ -7,7 +7,7 @@
 const struct engine_slot *slot_find(struct cpu *c, uint64_t gpa)
 {
     const struct engine *en = c->engine;
-    uint32_t i = c->priv->last_slot;
+    uint32_t i = __atomic_load_n(&c->priv->last_slot, __ATOMIC_RELAXED); /* once: another may change it */
 
     if (likely(i < en->slot_count) && gpa - en->slot[i].gpa < en->slot[i].size)
         return &en->slot[i];

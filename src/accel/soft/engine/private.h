@@ -4,7 +4,9 @@
  *
  * The arena: struct engine, then for each vCPU its struct cpu, struct cpu_private and block cache, then the
  * area of native thunks (native.h). It is one shared mapping at one address in every process that looks at it
- * (the VMM and a forked engine), so pointers into it are plain.
+ * (the VMM and a forked engine), so pointers into it are plain. Those that the VMM follows, from engine_*
+ * calls, lie in parts marked ENGINE_FIXED; of everything else it believes nothing: whatever stands there,
+ * these calls stay within the arena and this guest's memory (test_protect).
  *
  * A vCPU thread is either inside (it may hold host pointers of slots: `inside` is 1) or outside: in a
  * callout, asleep, not in engine_run. Whoever replaces slots, or needs all others to stand still for a
@@ -85,11 +87,8 @@ struct cpu_debugger {
 
 struct cpu_private {
     struct lapic lapic;
-    struct x86_cpuid cpuid;
-    struct x86_features features;
-    uint64_t phys_reserved; /* physical address bits that this CPU lacks, within 0..51 */
-    uint32_t inside;        /* atomic */
-    uint32_t slots_seen;    /* en->slots_version this CPU's TLB was filled under */
+    uint32_t inside;     /* atomic */
+    uint32_t slots_seen; /* en->slots_version this CPU's TLB was filled under */
     uint32_t flush_seen;
     uint8_t holds_world;    /* stopped the world for a locked access */
     uint8_t watch_armed;    /* data breakpoints exist: their pages stay out of the TLB */
@@ -99,10 +98,7 @@ struct cpu_private {
     struct engine_exit_info *info;
     uint32_t budget; /* blocks until the next look at the clock */
     uint32_t ticks;
-    uint8_t amd; /* the vendor is AuthenticAMD: SYSCALL in compatibility mode */
-    uint32_t tsc_khz;
-    uint64_t tsc_mul; /* ticks per ns, 24.40 fixed point */
-    uint32_t last_slot;
+    uint32_t last_slot; /* where slot_find begins */
     /* TLB generations: tlb.c */
     uint32_t next_asid;
     uint8_t high_private;   /* non-global pages of the upper half were filled */
@@ -120,27 +116,39 @@ struct cpu_private {
     uint64_t exc_dr6;         /* of the #DB in flight */
     struct x86_events inject; /* events that engine_set brought, delivered when the vCPU next runs */
     uint8_t has_inject;
-    struct block_cache *blocks;
     /* counters */
     uint64_t n_blocks, n_pio, n_mmio, n_halt, n_miss, n_intr, n_inval, run_ns, run_from;
+
+    struct ENGINE_FIXED {
+        struct block_cache *blocks;
+        struct x86_cpuid cpuid;
+        struct x86_features features;
+        uint64_t phys_reserved; /* physical address bits that this CPU lacks, within 0..51 */
+        uint64_t tsc_mul;       /* ticks per ns, 24.40 fixed point */
+        uint32_t tsc_khz;
+        uint8_t amd; /* the vendor is AuthenticAMD: SYSCALL in compatibility mode */
+    };
 };
 
 struct engine {
-    uint32_t cpus;
-    uint32_t tsc_khz;
-    uint8_t log_exceptions, dirty_log, attached;
-    uint8_t no_note; /* the note of pages whose slot has none */
-    struct engine_outside out;
-    void *opaque;
     uint32_t stop, stop_lock; /* atomic */
-    uint32_t slots_version;   /* atomic */
-    uint32_t flush_version;   /* atomic: whoever comes inside with an older one fills its TLB anew (dirty
-                                 tracking) */
-    uint32_t slot_count;
-    uint32_t arb;                              /* where the next lowest-priority message starts */
-    struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */
-    struct cpu *cpu[ENGINE_MAX_CPUS];
-    struct native_area *native; /* thunks of machine code: native.h */
+    uint32_t arb;             /* where the next lowest-priority message starts */
+    uint8_t no_note;          /* the note of pages whose slot has none */
+
+    struct ENGINE_FIXED {
+        uint32_t cpus;
+        uint32_t tsc_khz;
+        uint8_t log_exceptions, dirty_log, attached;
+        uint32_t slots_version; /* atomic */
+        uint32_t flush_version; /* atomic: whoever comes inside with an older one fills its TLB anew (dirty
+                                   tracking) */
+        uint32_t slot_count;
+        struct engine_outside out;
+        void *opaque;
+        struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */
+        struct cpu *cpu[ENGINE_MAX_CPUS];
+        struct native_area *native; /* thunks of machine code: native.h */
+    };
 };
 
 enum { ENGINE_BLOCKS_SIZE = 32 << 20 };

@@ -28,12 +28,23 @@ void cpu_enter(struct cpu *c)
     }
 }
 
+enum {
+    STOP_FREE,
+    STOP_VCPU,
+    STOP_OTHER
+}; /* whose stop_lock is: in a process of the engine's own, its or ours */
+
 void world_stop(struct engine *en, struct cpu *self)
 {
     if (self)
         cpu_leave(self);
-    while (__atomic_exchange_n(&en->stop_lock, 1, __ATOMIC_ACQUIRE))
+    for (;;) {
+        uint32_t nobody = STOP_FREE;
+        if (__atomic_compare_exchange_n(&en->stop_lock, &nobody, self ? STOP_VCPU : STOP_OTHER, false,
+                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            break;
         sched_yield();
+    }
     __atomic_store_n(&en->stop, 1, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < en->cpus; i++)
         cpu_attention(en->cpu[i], ATT_STOP);
@@ -45,7 +56,17 @@ void world_stop(struct engine *en, struct cpu *self)
 void world_go(struct engine *en)
 {
     __atomic_store_n(&en->stop, 0, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&en->stop_lock, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&en->stop_lock, STOP_FREE, __ATOMIC_RELEASE);
+}
+
+void engine_vcpus_died(struct engine *en)
+{
+    uint32_t theirs = STOP_VCPU;
+
+    for (unsigned i = 0; i < en->cpus; i++)
+        cpu_leave(en->cpu[i]);
+    __atomic_compare_exchange_n(&en->stop_lock, &theirs, STOP_FREE, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
 }
 
 /* From a callout. A kick that came meanwhile, most likely by the device itself, is heeded behind this very

@@ -196,6 +196,7 @@ static inline struct harness *h_new(unsigned cpus)
 
 static inline void h_free(struct harness *h)
 {
+    engine_drop_machine_code(h->en);
     munmap(h->arena, h->arena_size);
     munmap(h->ram, H_RAM);
     free(h->notes);

@@ -272,6 +272,18 @@ static void memory_added_later_is_reached(void **state)
     bench_free(b);
 }
 
+static pid_t only_child(void)
+{
+    char path[64], line[512];
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)gettid());
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof(line), f));
+    fclose(f);
+    return atoi(line);
+}
+
 /* The engine's process holds this guest's memory and the program, and may do next to nothing. */
 static void the_engines_process_is_confined(void **state)
 {
@@ -280,19 +292,12 @@ static void the_engines_process_is_confined(void **state)
     skip();
 #else
     struct bench *b = bench_new(true, 1);
-    char path[64], line[512], *found = NULL;
+    char path[64], line[512];
     unsigned heap = 0, filter = 0, fds = 0;
+    pid_t pid = only_child();
     FILE *f;
 
     (void)state;
-    /* our only child */
-    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)gettid());
-    f = fopen(path, "r");
-    assert_non_null(f);
-    found = fgets(line, sizeof(line), f);
-    fclose(f);
-    assert_non_null(found);
-    int pid = atoi(line);
     snprintf(path, sizeof(path), "/proc/%d/status", pid);
     f = fopen(path, "r");
     while (f && fgets(line, sizeof(line), f))
@@ -321,6 +326,33 @@ static void the_engines_process_is_confined(void **state)
 #endif
 }
 
+/* Dead in the midst of guest code: whoever waits for its threads to come outside goes on. */
+static void a_killed_engine_holds_nobody_up(void **state)
+{
+#ifdef __SANITIZE_THREAD__
+    (void)state;
+    skip();
+#else
+    struct bench *b = bench_new(true, 1);
+    struct runner a = {.b = b};
+    struct err e = {{0}};
+    struct ram *more = ram_new("more", 4096, RAM_MEMFD, &e);
+    struct mem_region r = {.name = "more", .base = 0x20000000, .size = 4096, .kind = MEM_RAM, .ram = more};
+    pthread_t t;
+
+    (void)state;
+    start(b, 0, spin, spin_end);
+    pthread_create(&t, NULL, runner, &a);
+    while (!__atomic_load_n((uint32_t *)(void *)(b->ram->host + 0x504), __ATOMIC_RELAXED))
+        usleep(1000);
+    kill(only_child(), SIGKILL);
+    assert_non_null(mem_add(b->mem, &r, &e)); /* stops all vCPUs */
+    pthread_join(t, NULL);
+    assert_int_equal(a.x, VCPU_FAILED);
+    bench_free(b);
+#endif
+}
+
 int main(void)
 {
     static bool threads = false, process = true;
@@ -344,6 +376,7 @@ int main(void)
         failed += cmocka_run_group_tests_name(i ? "engine in a child process" : "engine as threads", tests,
                                               NULL, NULL);
     }
-    const struct CMUnitTest child[] = {cmocka_unit_test(the_engines_process_is_confined)};
+    const struct CMUnitTest child[] = {cmocka_unit_test(the_engines_process_is_confined),
+                                       cmocka_unit_test(a_killed_engine_holds_nobody_up)};
     return failed + cmocka_run_group_tests(child, NULL, NULL);
 }
