@@ -1,9 +1,12 @@
 """The console: raw terminal, escapes, pipes, signals."""
 import os
+import shlex
 import signal
+import subprocess
 import termios
 
-from conftest import CMDLINE, KERNEL, SHELL, liege
+import pytest
+from conftest import BUILD, CMDLINE, KERNEL, LIEGE, SHELL, liege
 
 
 def test_escape_x_quits_and_the_terminal_is_restored(shell):
@@ -27,6 +30,32 @@ def test_pipes_work_without_a_terminal(machine):
     m.type("echo $((6*7))\npoweroff\n")
     m.expect(r"\b42\r?\n", 30)
     assert m.wait(60) == 0
+
+
+# Input that is there before the guest is: its driver tests and clears the port several times before it listens.
+EARLY = "echo " + "".join(f"{i:03}" for i in range(100))
+
+
+@pytest.mark.parametrize("redirect,cpus", [("cat commands |", 1),
+                                           pytest.param("cat commands |", 2, marks=pytest.mark.full),
+                                           pytest.param("<commands", 1, marks=pytest.mark.full)])
+def test_commands_given_at_the_start_arrive_whole(tmp_path, redirect, cpus):
+    (tmp_path / "commands").write_text(f"{EARLY}\nuname -a\npoweroff\n")
+    run = shlex.join([str(LIEGE), "run", "--accel", "soft", "--cpus", str(cpus), "--kernel", str(KERNEL), "--initrd",
+                      str(SHELL), "--cmdline", CMDLINE])
+    r = subprocess.run(["sh", "-c", f"{redirect} {run}"], cwd=tmp_path, capture_output=True, timeout=240, check=False)
+    lines = r.stdout.decode(errors="replace").replace("\r", "").split("\n")
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert EARLY[5:] in lines, r.stdout
+    assert any(line.startswith("Linux liege 6.1") for line in lines), r.stdout
+
+
+@pytest.mark.parametrize("text", ["x\n", EARLY + "\n"])
+def test_a_guest_that_polls_gets_its_input(text):
+    r = subprocess.run([str(LIEGE), "run", "--accel", "soft", "--memory", "16M", "--debug-exit", "--kernel",
+                        str(BUILD / "tests" / "guests" / "echo.elf")], input=text.encode(), capture_output=True,
+                       timeout=60, check=False)
+    assert (r.stdout.decode(), r.returncode) == (text, 1), r.stderr
 
 
 def test_console_to_a_file(tmp_path):

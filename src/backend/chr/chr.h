@@ -10,7 +10,8 @@ struct err;
 struct loop;
 struct chr;
 
-/* What the device gives; called on the loop's thread. */
+/* What the device gives; called on the loop's thread. Where can_receive says 0, resume() tells when it is
+ * more. */
 struct chr_client {
     size_t (*can_receive)(void *opaque);                       /* bytes the device can take now */
     void (*receive)(void *opaque, const uint8_t *p, size_t n); /* at most can_receive() */

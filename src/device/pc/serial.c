@@ -8,7 +8,7 @@
 #include "guest/clock.h"
 
 enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR, SERIAL_PORTS };
-enum { FIFO_SIZE = 16 };
+enum { FIFO_SIZE = 16, POLLS = 64 };
 
 enum { IER_RX = 1, IER_TX = 2, IER_LINE = 4, IER_MODEM = 8 };
 enum {
@@ -62,6 +62,11 @@ struct serial {
     uint8_t irq_level;
     uint64_t timeout_at; /* guest ns of the armed character time-out, 0 none */
     struct fifo rx, tx;
+    struct fifo line; /* characters that left the backend and have not arrived: in front of what it has */
+    uint8_t unseen;   /* the last of rx that came from there, of which the guest does not know */
+    uint8_t polls;    /* how often the guest looked for a character in vain, up to POLLS */
+    uint8_t lsr_read; /* LSR was read, and nothing written since: what it was read for is still open */
+    bool turned_away; /* the backend has more, and awaits being asked for it */
 };
 
 static unsigned fifo_room(const struct serial *s, const struct fifo *f)
@@ -164,6 +169,7 @@ static void reveal_top(struct serial *s)
 
 static void receive_byte(struct serial *s, uint8_t byte, uint8_t flags)
 {
+    s->unseen = 0;
     if (!fifo_room(s, &s->rx)) {
         s->line_errors |= LSR_OE;
         if (s->fcr & FCR_ENABLE)
@@ -175,31 +181,75 @@ static void receive_byte(struct serial *s, uint8_t byte, uint8_t flags)
         reveal_top(s);
 }
 
+/* Does the guest wait for characters? It takes interrupts, or polls. */
+static bool listening(const struct serial *s)
+{
+    bool irq = (s->ier & IER_RX) && (s->mcr & MCR_OUT2);
+    return (irq || s->polls == POLLS) && !(s->mcr & MCR_LOOP);
+}
+
+/* From the line into the FIFO, as far as there is room. */
+static void arrive(struct serial *s)
+{
+    uint8_t n = 0, unseen = s->unseen;
+    for (; s->line.count && listening(s) && fifo_room(s, &s->rx); n++)
+        receive_byte(s, fifo_pop(&s->line), 0);
+    if (n)
+        restart_timeout(s);
+    s->unseen = (uint8_t)(unseen + n);
+}
+
 static size_t chr_can_receive(void *opaque)
 {
     struct serial *s = opaque;
     lock_take(&s->dev.lock);
-    size_t n = (s->mcr & MCR_LOOP) ? 0 : fifo_room(s, &s->rx);
+    size_t n = listening(s) && !s->line.count ? fifo_room(s, &s->rx) : 0;
+    s->turned_away = !n;
     lock_drop(&s->dev.lock);
     return n;
 }
 
+/* At most what chr_can_receive said; the guest may have changed its mind since. */
 static void chr_receive(void *opaque, const uint8_t *p, size_t n)
 {
     struct serial *s = opaque;
     lock_take(&s->dev.lock);
-    for (size_t i = 0; i < n; i++)
-        receive_byte(s, p[i], 0);
-    restart_timeout(s);
+    for (size_t i = 0; i < n && s->line.count < FIFO_SIZE; i++)
+        fifo_push(&s->line, p[i], 0);
+    arrive(s);
     update_irq(s);
     lock_drop(&s->dev.lock);
 }
 
-/* There is room again, or there may be. */
+/* There is room, or the guest listens, anew. */
 static void ask_for_input(struct serial *s)
 {
-    if (s->cfg.chr && !(s->mcr & MCR_LOOP))
+    arrive(s);
+    update_irq(s);
+    if (s->turned_away && s->cfg.chr && listening(s) && !s->line.count) {
+        s->turned_away = false;
         s->cfg.chr->ops->resume(s->cfg.chr);
+    }
+}
+
+/* The guest looked for a character, and there was none. */
+static void note_poll(struct serial *s)
+{
+    if (s->polls < POLLS && ++s->polls == POLLS)
+        ask_for_input(s);
+}
+
+/* The receiver's FIFO is emptied. What the guest does not know of might as well arrive after that. */
+static void empty_rx(struct serial *s)
+{
+    uint8_t at = (uint8_t)(s->rx.head + s->rx.count - s->unseen);
+    struct fifo line = {0};
+    for (; s->unseen; s->unseen--)
+        fifo_push(&line, s->rx.data[at++ % FIFO_SIZE], 0);
+    while (s->line.count && line.count < FIFO_SIZE)
+        fifo_push(&line, fifo_pop(&s->line), 0);
+    s->line = line;
+    s->rx = (struct fifo){0};
 }
 
 static uint8_t read_data(struct serial *s)
@@ -208,6 +258,8 @@ static uint8_t read_data(struct serial *s)
         return 0;
     bool was_full = !fifo_room(s, &s->rx);
     uint8_t byte = fifo_pop(&s->rx);
+    if (s->unseen > s->rx.count)
+        s->unseen = s->rx.count;
     reveal_top(s);
     restart_timeout(s);
     update_irq(s);
@@ -253,7 +305,7 @@ static void chr_writable(void *opaque)
 
 static void write_data(struct serial *s, uint8_t byte)
 {
-    s->tx_pending = 0;
+    s->tx_pending = s->lsr_read = 0;
     update_irq(s);
     if (fifo_room(s, &s->tx))
         fifo_push(&s->tx, byte, 0);
@@ -290,7 +342,7 @@ static void write_fcr(struct serial *s, uint8_t v)
 {
     bool toggled = (v ^ s->fcr) & FCR_ENABLE;
     if (toggled || (v & FCR_CLEAR_RX)) {
-        s->rx = (struct fifo){0};
+        empty_rx(s);
         s->line_errors &= LSR_OE;
     }
     if (toggled || (v & FCR_CLEAR_TX)) {
@@ -299,8 +351,8 @@ static void write_fcr(struct serial *s, uint8_t v)
         s->tx = (struct fifo){0};
     }
     s->fcr = (v & FCR_ENABLE) ? v & 0xc9 : 0;
+    s->polls = 0;
     restart_timeout(s);
-    update_irq(s);
     ask_for_input(s);
 }
 
@@ -308,19 +360,17 @@ static void write_ier(struct serial *s, uint8_t v)
 {
     bool tx_on = (v & IER_TX) && !(s->ier & IER_TX);
     s->ier = v & 0x0f;
+    s->polls = 0;
     if (tx_on && !s->tx.count)
         s->tx_pending = 1;
-    update_irq(s);
+    ask_for_input(s);
 }
 
 static void write_mcr(struct serial *s, uint8_t v)
 {
-    bool left_loop = (s->mcr & MCR_LOOP) && !(v & MCR_LOOP);
     s->mcr = v & 0x1f;
     update_modem(s);
-    update_irq(s);
-    if (left_loop)
-        ask_for_input(s);
+    ask_for_input(s);
 }
 
 static void write_lcr(struct serial *s, uint8_t v)
@@ -345,10 +395,13 @@ static uint8_t read_lsr(struct serial *s)
         for (unsigned i = 0; i < s->rx.count; i++)
             if (s->rx.flags[(s->rx.head + i) % FIFO_SIZE])
                 v |= LSR_FIFO_ERR;
-    s->line_errors = 0;
+    s->line_errors = s->unseen = 0;
     if (s->rx.count)
         s->rx.flags[s->rx.head] = 0;
     update_irq(s);
+    if ((v & (LSR_DR | LSR_THRE)) == LSR_THRE && s->lsr_read)
+        note_poll(s);
+    s->lsr_read = 1;
     return v;
 }
 
@@ -359,6 +412,8 @@ static uint8_t read_iir(struct serial *s)
         s->tx_pending = 0;
         update_irq(s);
     }
+    if (v == IIR_NONE && (s->ier & IER_RX))
+        note_poll(s);
     return (uint8_t)(v | ((s->fcr & FCR_ENABLE) ? IIR_FIFO : 0));
 }
 
@@ -451,9 +506,15 @@ static const struct field serial_fields[] = {
     FIELD_BLOB(struct serial, tx.flags),
     FIELD(struct serial, tx.head, .max = FIFO_SIZE - 1),
     FIELD(struct serial, tx.count, .max = FIFO_SIZE),
+    FIELD_BLOB(struct serial, line.data, .since = 2),
+    FIELD(struct serial, line.head, .since = 2, .max = FIFO_SIZE - 1),
+    FIELD(struct serial, line.count, .since = 2, .max = FIFO_SIZE),
+    FIELD(struct serial, unseen, .since = 2, .max = FIFO_SIZE),
+    FIELD(struct serial, polls, .since = 2, .dflt = POLLS, .max = POLLS), /* version 1 held nothing back */
+    FIELD(struct serial, lsr_read, .since = 2, .max = 1),
 };
 
-static const struct field_table serial_table = {"serial", 1, serial_fields, ARRAY_LEN(serial_fields), NULL};
+static const struct field_table serial_table = {"serial", 2, serial_fields, ARRAY_LEN(serial_fields), NULL};
 
 static unsigned serial_saved(struct device *d, struct saved *out, unsigned max)
 {
@@ -468,6 +529,8 @@ static int serial_loaded(struct device *d, struct err *e)
     (void)e;
     for (unsigned i = 0; i < FIFO_SIZE; i++)
         s->rx.flags[i] &= LSR_ERRORS;
+    if (s->unseen > s->rx.count)
+        s->unseen = s->rx.count;
     if (s->timeout_at)
         clock_timer_arm(s->timer, s->timeout_at);
     irq_set(&s->cfg.irq, s->irq_level);
@@ -480,8 +543,9 @@ static void serial_reset(struct device *d)
     s->ier = s->fcr = s->lcr = s->mcr = s->scr = 0;
     s->dll = 1; /* undefined on the chip; what a firmware leaves: 115200 */
     s->dlm = 0;
-    s->line_errors = s->tx_pending = s->rx_timeout = 0;
-    s->rx = s->tx = (struct fifo){0};
+    s->line_errors = s->tx_pending = s->rx_timeout = s->polls = s->lsr_read = 0;
+    empty_rx(s);
+    s->tx = (struct fifo){0};
     restart_timeout(s);
     update_modem(s);
     s->msr &= 0xf0;
@@ -494,9 +558,9 @@ static void serial_resume(struct device *d)
     struct serial *s = (struct serial *)(void *)d;
     lock_take(&d->lock);
     drain_tx(s);
-    update_irq(s);
-    lock_drop(&d->lock);
+    s->turned_away = true; /* whatever it was told before */
     ask_for_input(s);
+    lock_drop(&d->lock);
 }
 
 static void serial_free(struct device *d)

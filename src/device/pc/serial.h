@@ -2,8 +2,13 @@
  * serial: a 16550A UART with its FIFOs (National PC16550D data sheet, 1995), at eight ports.
  *
  * Characters leave at once, as if the line were infinitely fast; when the backend takes no more they wait in
- * the transmit FIFO and THRE stays low. Received characters come only as far as there is room, so nothing
- * typed is lost. The interrupt line is gated by OUT2, as on a PC.
+ * the transmit FIFO and THRE stays low. The interrupt line is gated by OUT2, as on a PC.
+ *
+ * Nothing typed is lost. Characters come only as far as there is room, and only while the guest listens:
+ * while it takes receive interrupts (IER and OUT2), or once it has polled, that is looked for a character in
+ * vain 64 times since it last wrote IER or FCR. So what is on the line before a driver has finished with its
+ * tests, and has emptied the FIFO, comes afterwards. So does what it clears from the FIFO without having
+ * looked (LSR, RBR): it might as well have arrived a moment later.
  */
 #ifndef DEVICE_SERIAL_H
 #define DEVICE_SERIAL_H
