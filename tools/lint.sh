@@ -1,6 +1,6 @@
 #!/bin/bash
 # lint.sh [quick]: shellcheck, cppcheck, clang-tidy and clang-format on tracked files; exit status 1 when one of the
-# first three has something to say. `quick` leaves out clang-tidy, which takes minutes. Layout is only reported:
+# first three has something to say. `quick` leaves out clang-tidy, which takes a minute or two. Layout is only reported:
 # `make format` mends it.
 set -eu
 cd "$(dirname "$0")/.."

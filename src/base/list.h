@@ -38,6 +38,16 @@ static inline void list_remove(struct list *n)
     list_init(n);
 }
 
+/* Unlink and return the first node of a list that is not empty. */
+static inline struct list *list_pop(struct list *head)
+{
+    struct list *n = head->next;
+    head->next = n->next;
+    n->next->prev = head;
+    list_init(n);
+    return n;
+}
+
 /* `it` is a struct list *; the body may not unlink it unless it breaks out. */
 #define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 

@@ -48,11 +48,8 @@ void mem_map_free(struct mem_map *m)
     if (!m)
         return;
     CHECK(list_empty(&m->readers));
-    while (!list_empty(&m->regions)) {
-        struct region_node *n = CONTAINER_OF(m->regions.next, struct region_node, node);
-        list_remove(&n->node);
-        free(n);
-    }
+    while (!list_empty(&m->regions))
+        free(CONTAINER_OF(list_pop(&m->regions), struct region_node, node));
     free_retired(m->retired);
     free_retired(m->removed);
     for (size_t i = 0; i < m->ram_count; i++)
@@ -283,7 +280,7 @@ static bool keep_ram(struct mem_map *m, struct ram *ram)
     for (size_t i = 0; i < m->ram_count; i++)
         if (m->rams[i] == ram)
             return true;
-    struct ram **more = realloc(m->rams, (m->ram_count + 1) * sizeof *more);
+    struct ram **more = realloc(m->rams, (m->ram_count + 1) * sizeof(struct ram *));
     if (!more)
         return false;
     m->rams = more;

@@ -67,11 +67,8 @@ static void take_posts(struct loop *l, struct list *out)
 {
     list_init(out);
     pthread_mutex_lock(&l->mutex);
-    while (!list_empty(&l->posts)) {
-        struct list *n = l->posts.next;
-        list_remove(n);
-        list_append(out, n);
-    }
+    while (!list_empty(&l->posts))
+        list_append(out, list_pop(&l->posts));
     pthread_mutex_unlock(&l->mutex);
 }
 
@@ -81,8 +78,7 @@ static void run_posts(struct loop *l)
     struct list now;
     take_posts(l, &now);
     while (!list_empty(&now)) {
-        struct post *p = CONTAINER_OF(now.next, struct post, node);
-        list_remove(&p->node);
+        struct post *p = CONTAINER_OF(list_pop(&now), struct post, node);
         p->fn(p->opaque);
         free(p);
     }
@@ -93,11 +89,8 @@ static void drop_posts(struct loop *l)
 {
     struct list now;
     take_posts(l, &now);
-    while (!list_empty(&now)) {
-        struct post *p = CONTAINER_OF(now.next, struct post, node);
-        list_remove(&p->node);
-        free(p);
-    }
+    while (!list_empty(&now))
+        free(CONTAINER_OF(list_pop(&now), struct post, node));
 }
 
 static void on_wake(void *opaque, uint32_t events)

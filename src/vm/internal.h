@@ -68,7 +68,6 @@ struct vm {
     unsigned bad_cpu; /* which crashed or failed */
     struct err bad;   /* why */
     atomic_int end;   /* enum vm_end */
-    bool booted;      /* RAM and boot CPU hold a loaded kernel or a restored state */
     bool start_paused;
     void (*on_debug)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info);
     void *on_debug_opaque;

@@ -51,7 +51,9 @@ int vm_load_kernel(struct vm *vm, struct err *e)
 {
     struct buf cmdline = {0};
     struct x86_state *s = calloc(1, sizeof *s);
-    int r = s ? board_write_blobs(vm->board, e) : err_set(e, ENOMEM, "out of memory");
+    if (!s)
+        return err_set(e, ENOMEM, "out of memory");
+    int r = board_write_blobs(vm->board, e);
     buf_printf(&cmdline, "%s", vm->cfg.cmdline ? vm->cfg.cmdline : "console=ttyS0");
     board_cmdline_extra(vm->board, &cmdline);
     buf_u8(&cmdline, 0);
@@ -66,6 +68,5 @@ int vm_load_kernel(struct vm *vm, struct err *e)
     }
     buf_free(&cmdline);
     free(s);
-    vm->booted = r == 0;
     return r;
 }

@@ -180,6 +180,5 @@ int vm_restore_state(struct vm *vm, const struct vm_saved *from, struct err *e)
     r = rd ? read_state(vm, rd, e) : -EINVAL;
     state_reader_free(rd);
     free(data);
-    vm->booted = r == 0;
     return r ? err_prefix(e, r, "%s", from->state_path) : 0;
 }

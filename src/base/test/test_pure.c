@@ -72,6 +72,12 @@ static void a_list_keeps_its_order_through_removals(void **state)
     list_remove(&it[2].node);
     list_remove(&it[2].node); /* an unlinked node may be unlinked */
     assert_true(list_empty(&it[2].node));
+    for (int i = 0; i < 3; i++) {
+        static const int left[] = {0, 3, 1};
+        struct list *n = list_pop(&head);
+        assert_int_equal(CONTAINER_OF(n, struct item, node)->value, left[i]);
+        assert_true(list_empty(n) && list_empty(&head) == (i == 2));
+    }
 }
 
 static void the_nearest_word_is_named_and_a_far_one_is_not(void **state)
