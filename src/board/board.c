@@ -89,10 +89,8 @@ int board_save(struct board *b, struct state_writer *w, struct err *e)
     for (unsigned i = 0; i < b->devices; i++) {
         struct device *d = b->device[i];
         struct saved obj[MAX_SAVED];
-        if (!d->ops->saved)
-            continue;
         lock_take(&d->lock);
-        unsigned n = d->ops->saved(d, obj, MAX_SAVED);
+        unsigned n = device_saved(d, obj, MAX_SAVED);
         int r = 0;
         for (unsigned k = 0; k < n && !r; k++)
             r = state_write(w, &obj[k]);
@@ -106,7 +104,7 @@ int board_save(struct board *b, struct state_writer *w, struct err *e)
 static int load_fields(struct device *d, struct state_reader *r, struct err *e)
 {
     struct saved obj[MAX_SAVED];
-    unsigned n = d->ops->saved(d, obj, MAX_SAVED);
+    unsigned n = device_saved(d, obj, MAX_SAVED);
     for (unsigned k = 0; k < n; k++) {
         int err = state_read(r, &obj[k], e);
         if (err == -ENOENT)
@@ -122,8 +120,6 @@ int board_load(struct board *b, struct state_reader *r, struct err *e)
 {
     for (unsigned i = 0; i < b->devices; i++) {
         struct device *d = b->device[i];
-        if (!d->ops->saved)
-            continue;
         lock_take(&d->lock);
         int err = load_fields(d, r, e);
         lock_drop(&d->lock);

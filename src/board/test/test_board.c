@@ -250,10 +250,8 @@ static void save_load_compare(struct bench *from, struct bench *to)
     close(fd);
     for (unsigned i = 0; i < n; i++) {
         struct saved x[64], y[64];
-        if (!a[i]->ops->saved)
-            continue;
-        unsigned k = a[i]->ops->saved(a[i], x, 64);
-        assert_int_equal(k, c[i]->ops->saved(c[i], y, 64));
+        unsigned k = device_saved(a[i], x, 64);
+        assert_int_equal(k, device_saved(c[i], y, 64));
         while (k--) {
             const char *field = state_differs(x[k].table, x[k].obj, y[k].obj);
             if (field)

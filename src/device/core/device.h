@@ -33,6 +33,10 @@ struct device {
     const struct device_ops *ops;
     struct lock lock;
     unsigned instance; /* distinguishes devices of a kind; stable within a board version */
+    /* Another device that this one is the way to (a virtio device behind its transport) and that shares its
+     * lock, or NULL. Whatever is done to this one is done to it: it is reset, paused, resumed and freed
+     * first, saved and loaded last. */
+    struct device *inner;
 };
 
 void device_init(struct device *d, const struct device_ops *ops, unsigned instance);
@@ -41,11 +45,12 @@ void device_init(struct device *d, const struct device_ops *ops, unsigned instan
 void device_init_rank(struct device *d, const struct device_ops *ops, unsigned instance, enum lock_rank rank);
 void device_fini(struct device *d);
 
-/* The same five operations for whoever holds a list of devices; each takes the lock where the operation wants
+/* The same six operations for whoever holds a list of devices; each takes the lock where the operation wants
  * it held. */
 void device_reset(struct device *d);
 void device_pause(struct device *d);
 void device_resume(struct device *d);
+unsigned device_saved(struct device *d, struct saved *out, unsigned max); /* lock held by the caller */
 int device_loaded(struct device *d, struct err *e);
 void device_free(struct device *d); /* NULL is fine */
 

@@ -95,9 +95,7 @@ static uint32_t reg_read(struct virtio_mmio *m, uint64_t off)
     case REG_VENDOR_ID:
         return VENDOR_ID;
     case REG_DEVICE_FEATURES:
-        return m->device_features_sel > 1
-                   ? 0
-                   : (uint32_t)(m->vd->features_offered >> (32 * m->device_features_sel));
+        return virtio_feature_word(m->vd->features_offered, m->device_features_sel);
     case REG_QUEUE_NUM_MAX:
         return q ? q->max_size : 0;
     case REG_QUEUE_READY:
@@ -116,11 +114,6 @@ static uint32_t reg_read(struct virtio_mmio *m, uint64_t off)
         /* There is no shared memory region: its length and base read as all ones (4.2.2.1). */
         return off >= REG_SHM_LEN_LOW && off <= REG_SHM_BASE_HIGH ? UINT32_MAX : 0;
     }
-}
-
-static void set_half(uint64_t *a, bool high, uint32_t v)
-{
-    *a = high ? (*a & 0xffffffff) | (uint64_t)v << 32 : (*a & ~0xffffffffull) | v;
 }
 
 static void queue_write(struct virtio_mmio *m, uint64_t off, uint32_t v)
@@ -144,15 +137,15 @@ static void queue_write(struct virtio_mmio *m, uint64_t off, uint32_t v)
         break;
     case REG_QUEUE_DESC:
     case REG_QUEUE_DESC + 4:
-        set_half(&q->desc, off & 4, v);
+        virtq_set_half(&q->desc, off & 4, v);
         break;
     case REG_QUEUE_DRIVER:
     case REG_QUEUE_DRIVER + 4:
-        set_half(&q->avail, off & 4, v);
+        virtq_set_half(&q->avail, off & 4, v);
         break;
     case REG_QUEUE_DEVICE:
     case REG_QUEUE_DEVICE + 4:
-        set_half(&q->used, off & 4, v);
+        virtq_set_half(&q->used, off & 4, v);
         break;
     default:
         break;
@@ -219,19 +212,7 @@ static const struct mem_ops mmio_ops = {.read = mmio_read, .write = mmio_write};
 
 static void transport_reset(struct device *d)
 {
-    struct virtio_mmio *m = of(d);
-    m->vd->dev.ops->reset(&m->vd->dev);
-    forget(m);
-}
-
-static void transport_pause(struct device *d)
-{
-    device_pause(&of(d)->vd->dev);
-}
-
-static void transport_resume(struct device *d)
-{
-    device_resume(&of(d)->vd->dev);
+    forget(of(d));
 }
 
 static const struct field fields[] = {
@@ -247,22 +228,22 @@ static const struct field_table table = {
 static unsigned transport_saved(struct device *d, struct saved *out, unsigned max)
 {
     struct virtio_mmio *m = of(d);
-    CHECK(max >= 3);
+    CHECK(max >= 1);
     out[0] = (struct saved){.table = &table, .obj = m, .instance = d->instance};
-    return 1 + m->vd->dev.ops->saved(&m->vd->dev, out + 1, max - 1);
+    return 1;
 }
 
 static int transport_loaded(struct device *d, struct err *e)
 {
     struct virtio_mmio *m = of(d);
+    (void)e;
     set_interrupt(m, m->interrupt_status);
-    return m->vd->dev.ops->loaded(&m->vd->dev, e);
+    return 0;
 }
 
 static void transport_free(struct device *d)
 {
     struct virtio_mmio *m = of(d);
-    device_free(&m->vd->dev);
     if (m->region)
         mem_remove(m->cfg.mem, m->region);
     device_fini(d);
@@ -271,8 +252,6 @@ static void transport_free(struct device *d)
 
 static const struct device_ops device_ops = {.kind = "virtio-mmio",
                                              .reset = transport_reset,
-                                             .pause = transport_pause,
-                                             .resume = transport_resume,
                                              .saved = transport_saved,
                                              .loaded = transport_loaded,
                                              .free = transport_free};
@@ -287,6 +266,7 @@ struct device *virtio_mmio_new(const struct virtio_mmio_config *cfg, struct virt
     m->cfg = *cfg;
     m->vd = d;
     device_init(&m->dev, &device_ops, cfg->slot);
+    m->dev.inner = &d->dev;
     const struct mem_region region = {.name = "virtio-mmio",
                                       .base = cfg->base,
                                       .size = VIRTIO_MMIO_SIZE,

@@ -154,14 +154,11 @@ static uint64_t common_read(const struct virtio_pci *p, uint32_t reg)
     case REG(COMMON_DEVICE_FEATURE_SELECT, 4):
         return p->device_feature_select;
     case REG(COMMON_DEVICE_FEATURE, 4):
-        return p->device_feature_select > 1
-                   ? 0
-                   : (uint32_t)(p->vd->features_offered >> (32 * p->device_feature_select));
+        return virtio_feature_word(p->vd->features_offered, p->device_feature_select);
     case REG(COMMON_DRIVER_FEATURE_SELECT, 4):
         return p->driver_feature_select;
     case REG(COMMON_DRIVER_FEATURE, 4):
-        return p->driver_feature_select > 1 ? 0
-                                            : (uint32_t)(p->vd->features >> (32 * p->driver_feature_select));
+        return virtio_feature_word(p->vd->features, p->driver_feature_select);
     case REG(COMMON_CONFIG_VECTOR, 2):
         return p->config_vector;
     case REG(COMMON_NUM_QUEUES, 2):
@@ -175,16 +172,6 @@ static uint64_t common_read(const struct virtio_pci *p, uint32_t reg)
     default:
         return queue_read(p, reg);
     }
-}
-
-static void set_low(uint64_t *a, uint64_t v)
-{
-    *a = (*a & ~0xffffffffull) | (uint32_t)v;
-}
-
-static void set_high(uint64_t *a, uint64_t v)
-{
-    *a = (*a & 0xffffffff) | v << 32;
 }
 
 static void queue_write(struct virtio_pci *p, uint32_t reg, uint64_t v)
@@ -209,22 +196,16 @@ static void queue_write(struct virtio_pci *p, uint32_t reg, uint64_t v)
             virtio_enable_queue(p->vd, n);
         break;
     case REG(COMMON_QUEUE_DESC, 4):
-        set_low(&q->desc, v);
-        break;
     case REG(COMMON_QUEUE_DESC + 4, 4):
-        set_high(&q->desc, v);
+        virtq_set_half(&q->desc, reg & REG(4, 0), (uint32_t)v);
         break;
     case REG(COMMON_QUEUE_DRIVER, 4):
-        set_low(&q->avail, v);
-        break;
     case REG(COMMON_QUEUE_DRIVER + 4, 4):
-        set_high(&q->avail, v);
+        virtq_set_half(&q->avail, reg & REG(4, 0), (uint32_t)v);
         break;
     case REG(COMMON_QUEUE_DEVICE, 4):
-        set_low(&q->used, v);
-        break;
     case REG(COMMON_QUEUE_DEVICE + 4, 4):
-        set_high(&q->used, v);
+        virtq_set_half(&q->used, reg & REG(4, 0), (uint32_t)v);
         break;
     default:
         break;
@@ -283,7 +264,8 @@ static uint64_t bar_read(void *opaque, uint64_t off, unsigned size)
         return pci_msix_read(&p->pci, off, size);
     if (in_common(off, size)) {
         if (size == 8) /* a driver should use two accesses; some use one */
-            return common_read(p, REG(off, 4)) | common_read(p, REG(off + 4, 4)) << 32;
+            return common_read(p, REG(off - VIRTIO_PCI_COMMON, 4)) |
+                   common_read(p, REG(off - VIRTIO_PCI_COMMON + 4, 4)) << 32;
         return common_read(p, REG(off - VIRTIO_PCI_COMMON, size));
     }
     if (off == VIRTIO_PCI_ISR) {
@@ -380,20 +362,9 @@ static void add_caps(struct virtio_pci *p)
 static void transport_reset(struct device *d)
 {
     struct virtio_pci *p = of(d);
-    p->vd->dev.ops->reset(&p->vd->dev);
     forget(p);
     pci_function_reset(&p->pci);
     virtio_dma(p->vd, pci_bus_master(&p->pci));
-}
-
-static void transport_pause(struct device *d)
-{
-    device_pause(&of(d)->vd->dev);
-}
-
-static void transport_resume(struct device *d)
-{
-    device_resume(&of(d)->vd->dev);
 }
 
 static const struct field fields[] = {
@@ -410,10 +381,10 @@ static const struct field_table table = {
 static unsigned transport_saved(struct device *d, struct saved *out, unsigned max)
 {
     struct virtio_pci *p = of(d);
-    CHECK(max >= 4);
+    CHECK(max >= 2);
     out[0] = (struct saved){.table = &pci_function_table, .obj = &p->pci, .instance = p->pci.slot};
     out[1] = (struct saved){.table = &table, .obj = p, .instance = p->pci.slot};
-    return 2 + p->vd->dev.ops->saved(&p->vd->dev, out + 2, max - 2);
+    return 2;
 }
 
 static int transport_loaded(struct device *d, struct err *e)
@@ -425,21 +396,18 @@ static int transport_loaded(struct device *d, struct err *e)
     p->vd->no_dma = !pci_bus_master(&p->pci);
     int rc = pci_function_loaded(&p->pci, e);
     set_isr(p, p->isr);
-    return rc ? rc : p->vd->dev.ops->loaded(&p->vd->dev, e);
+    return rc;
 }
 
 static void transport_free(struct device *d)
 {
     struct virtio_pci *p = of(d);
-    device_free(&p->vd->dev);
     pci_function_unplug(&p->pci);
     free(p);
 }
 
 static const struct device_ops device_ops = {.kind = "virtio-pci",
                                              .reset = transport_reset,
-                                             .pause = transport_pause,
-                                             .resume = transport_resume,
                                              .saved = transport_saved,
                                              .loaded = transport_loaded,
                                              .free = transport_free};
@@ -471,6 +439,7 @@ struct device *virtio_pci_new(struct pci_root *root, unsigned slot, struct virti
     p->config_vector = VIRTIO_NO_VECTOR;
     pci_function_init(&p->pci, &device_ops, slot, PCI_VENDOR_VIRTIO, (uint16_t)(PCI_DEVICE_VIRTIO + id),
                       class_of(id) << 8 | PCI_REVISION);
+    p->pci.dev.inner = &d->dev;
     pci_put16(p->pci.config, PCI_REG_SUBSYSTEM_VENDOR, PCI_VENDOR_VIRTIO);
     pci_put16(p->pci.config, PCI_REG_SUBSYSTEM, PCI_DEVICE_VIRTIO + id);
     p->pci.config[PCI_REG_INTERRUPT_PIN] = 1;

@@ -178,11 +178,21 @@ void virtio_set_status(struct virtio_dev *d, uint8_t status); /* what the driver
 void virtio_reset(struct virtio_dev *d);
 bool virtio_reset_pending(
     const struct virtio_dev *d); /* something of before the reset may still touch memory */
+/* What a driver reads of 64 feature bits: word 0 or 1, there are no others. */
+static inline uint32_t virtio_feature_word(uint64_t features, uint32_t word)
+{
+    return word > 1 ? 0 : (uint32_t)(features >> (32 * word));
+}
 void virtio_set_features(struct virtio_dev *d, unsigned word,
                          uint32_t bits); /* driver's features, word 0 or 1; ignored once settled */
 void virtio_kick(struct virtio_dev *d, unsigned queue);
 bool virtio_set_queue_size(struct virtio_dev *d, unsigned queue,
-                           uint32_t size);   /* false: refused, breaks the device at enable */
+                           uint32_t size); /* false: refused, breaks the device at enable */
+/* A ring's address, of which the driver writes one half at a time. */
+static inline void virtq_set_half(uint64_t *address, bool high, uint32_t v)
+{
+    *address = high ? (*address & 0xffffffff) | (uint64_t)v << 32 : (*address & ~0xffffffffull) | v;
+}
 bool virtq_valid(const struct virtqueue *q); /* size and ring addresses are such that it may be enabled */
 void virtio_enable_queue(struct virtio_dev *d, unsigned queue);
 void virtio_queue_reset(struct virtio_dev *d,

@@ -199,8 +199,8 @@ static inline void rig_save_load_compare(struct device *from, struct device *to)
 {
     struct saved a[8], b[8];
     struct err e = {""};
-    unsigned n = from->ops->saved(from, a, 8);
-    assert_int_equal(n, to->ops->saved(to, b, 8));
+    unsigned n = device_saved(from, a, 8);
+    assert_int_equal(n, device_saved(to, b, 8));
     for (unsigned i = 0; i < n; i++) {
         struct buf bytes = {0};
         state_put(&bytes, a[i].table, a[i].obj);

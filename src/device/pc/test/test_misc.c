@@ -247,8 +247,7 @@ static void no_sequence_of_accesses_crashes_and_any_state_saves_and_loads(void *
         struct set *other = set_new();
         clock_set(other->r->clock, clock_now(s->r->clock));
         for (unsigned i = 0; i < CHIPS; i++)
-            if (s->all[i]->ops->saved)
-                rig_save_load_compare(s->all[i], other->all[i]);
+            rig_save_load_compare(s->all[i], other->all[i]);
         for (unsigned i = 0; i < 300; i++)
             poke(other, &seed);
         set_free(other);
@@ -270,7 +269,7 @@ static void no_saved_bytes_crash(void **state)
         struct device *d = s->all[rig_random(&seed) % 8];
         struct saved obj[8];
         struct buf b = {0};
-        d->ops->saved(d, obj, 8);
+        device_saved(d, obj, 8);
         state_put(&b, obj[0].table, obj[0].obj);
         for (unsigned n = rig_random(&seed) % 4 + 1; n; n--)
             b.data[rig_random(&seed) % b.len] = (uint8_t)rig_random(&seed);

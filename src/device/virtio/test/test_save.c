@@ -96,10 +96,10 @@ static size_t save(struct rig *r, void **data)
     struct saved s[RIG_SAVED];
     struct err e;
     struct state_writer *w = state_writer_new("rig", &e);
-    unsigned n = r->dev->ops->saved(r->dev, s, RIG_SAVED);
+    unsigned n = device_saved(r->dev, s, RIG_SAVED);
     for (unsigned i = 0; i < n; i++)
         assert_int_equal(state_write(w, &s[i]), 0);
-    n = pci_root_device(r->root)->ops->saved(pci_root_device(r->root), s, RIG_SAVED);
+    n = device_saved(pci_root_device(r->root), s, RIG_SAVED);
     for (unsigned i = 0; i < n; i++)
         assert_int_equal(state_write(w, &s[i]), 0);
     FILE *file = tmpfile();
@@ -118,11 +118,11 @@ static int load(struct rig *r, const void *data, size_t size, struct err *e)
     struct saved s[RIG_SAVED];
     struct state_reader *in = state_reader_new(data, size, e);
     assert_non_null(in);
-    unsigned n = r->dev->ops->saved(r->dev, s, RIG_SAVED);
+    unsigned n = device_saved(r->dev, s, RIG_SAVED);
     int rc = 0;
     for (unsigned i = 0; i < n && !rc; i++)
         rc = state_read(in, &s[i], e);
-    n = pci_root_device(r->root)->ops->saved(pci_root_device(r->root), s, RIG_SAVED);
+    n = device_saved(pci_root_device(r->root), s, RIG_SAVED);
     for (unsigned i = 0; i < n && !rc; i++)
         rc = state_read(in, &s[i], e);
     if (!rc)
@@ -158,8 +158,8 @@ static void every_device_goes_on_where_it_was_saved(void **s)
             if (load(&b->r, data, size, &e))
                 fail_msg("%s", e.msg);
             mem_reader_quiesce(b->r.reader);
-            unsigned n = a->r.dev->ops->saved(a->r.dev, sa, RIG_SAVED);
-            assert_int_equal(b->r.dev->ops->saved(b->r.dev, sb, RIG_SAVED), n);
+            unsigned n = device_saved(a->r.dev, sa, RIG_SAVED);
+            assert_int_equal(device_saved(b->r.dev, sb, RIG_SAVED), n);
             for (unsigned i = 0; i < n; i++) {
                 assert_null(state_differs(sa[i].table, sa[i].obj, sb[i].obj));
                 assert_int_equal(sa[i].instance, sb[i].instance);
