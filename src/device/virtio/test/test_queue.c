@@ -9,7 +9,7 @@ struct bed {
     uint64_t out, in; /* a page each */
 };
 
-static void open_bed(struct bed *b, enum rig_transport t, uint64_t features)
+static struct bed *open_bed(struct bed *b, enum rig_transport t, uint64_t features)
 {
     rig_init(&b->r, t);
     b->e = echo_new(b->r.mem);
@@ -19,13 +19,39 @@ static void open_bed(struct bed *b, enum rig_transport t, uint64_t features)
     b->out = rig_alloc(&b->r, MEM_PAGE, MEM_PAGE);
     b->in = rig_alloc(&b->r, MEM_PAGE, MEM_PAGE);
     drv_ok(&b->r);
+    return b;
 }
+
+static struct bed *close_bed(struct bed *b)
+{
+    rig_fini(&b->r);
+    return NULL;
+}
+
+/* A bed `b` over each transport `t` in turn. */
+#define EACH_BED(b, t, features)                                                                             \
+    EACH_TRANSPORT(t)                                                                                        \
+    for (struct bed b, *open_ = open_bed(&b, t, features); open_; open_ = close_bed(&b))
 
 static void start_again(struct bed *b, uint64_t features)
 {
     assert_true(drv_negotiate(&b->r, BASE | features));
     ring_init(&b->g, &b->r, 1, 16);
     drv_ok(&b->r);
+}
+
+/* Offer a chain of `out` bytes to read and `in` bytes to write, and kick. */
+static void ask(struct bed *b, uint32_t out, uint32_t in)
+{
+    const struct ring_buf buf[] = {{b->out, out, false}, {b->in, in, true}};
+    ring_add(&b->g, out ? buf : buf + 1, out ? 2 : 1);
+    ring_kick(&b->g);
+}
+
+static bool answered(struct bed *b)
+{
+    uint32_t id, len;
+    return ring_take(&b->g, &id, &len);
 }
 
 /* One round trip of `text`, its buffers in `pieces` parts each way. */
@@ -46,22 +72,18 @@ static void echoes(struct bed *b, const char *text, unsigned pieces)
     assert_int_equal(id, head);
     assert_int_equal(len, n);
     assert_memory_equal(rig_at(&b->r, b->in), text, n);
-    assert_false(ring_take(&b->g, &id, &len));
+    assert_false(answered(b));
 }
 
 static void chains_are_answered_direct_and_indirect(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        open_bed(&b, t, EVENT_IDX);
+    EACH_BED (b, t, EVENT_IDX) {
         for (unsigned i = 0; i < 40; i++) {
             b.g.indirect = i & 1;
             echoes(&b, "the quick brown fox", 1 + i % 4);
         }
         assert_true(drv_interrupted(&b.r, 1));
-        rig_fini(&b.r);
     }
 }
 
@@ -101,10 +123,7 @@ static void an_indirect_table_may_end_a_direct_chain(void **s)
 static void event_index_says_when_to_interrupt_and_to_kick(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        open_bed(&b, t, EVENT_IDX);
+    EACH_BED (b, t, EVENT_IDX) {
         ring_used_event(&b.g, 2); /* when the third is used */
         echoes(&b, "1", 1);
         drv_interrupted(&b.r, 1); /* the first of all may come in any case */
@@ -116,17 +135,13 @@ static void event_index_says_when_to_interrupt_and_to_kick(void **s)
         echoes(&b, "4", 1);
         assert_false(drv_interrupted(&b.r, 1));
         assert_int_equal(ring_avail_event(&b.g), 4);
-        rig_fini(&b.r);
     }
 }
 
 static void no_interrupt_flag_is_honoured_without_event_index(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        open_bed(&b, t, 0);
+    EACH_BED (b, t, 0) {
         ring_put16(&b.g, b.g.avail, VIRTQ_AVAIL_F_NO_INTERRUPT);
         echoes(&b, "1", 1);
         assert_false(drv_interrupted(&b.r, 1));
@@ -134,29 +149,22 @@ static void no_interrupt_flag_is_honoured_without_event_index(void **s)
         echoes(&b, "2", 1);
         assert_true(drv_interrupted(&b.r, 1));
         assert_int_equal(ring_get16(&b.g, b.g.used), 0); /* kicks are wanted again */
-        rig_fini(&b.r);
     }
 }
 
 static void kicks_before_driver_ok_are_served_at_driver_ok(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        uint32_t id, len;
-        open_bed(&b, t, 0);
+    EACH_BED (b, t, 0) {
         assert_true(drv_negotiate(&b.r, BASE));
         ring_init(&b.g, &b.r, 1, 16);
-        ring_add(&b.g, &(struct ring_buf){b.in, 4, true}, 1);
-        ring_kick(&b.g);
-        assert_false(ring_take(&b.g, &id, &len));
+        ask(&b, 0, 4);
+        assert_false(answered(&b));
         drv_ok(&b.r);
-        assert_true(ring_take(&b.g, &id, &len));
+        assert_true(answered(&b));
         drv_kick(&b.r, 0); /* a queue that was not set up */
         drv_kick(&b.r, 7); /* and one that is not there */
         assert_int_equal(drv_status(&b.r) & VIRTIO_STATUS_NEEDS_RESET, 0);
-        rig_fini(&b.r);
     }
 }
 
@@ -339,11 +347,7 @@ static void malformed_rings_break_the_device_until_reset(void **s)
         too_many_pieces,
     };
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        uint32_t id, len;
-        open_bed(&b, t, 0);
+    EACH_BED (b, t, 0) {
         for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
             start_again(&b, i & 1 ? EVENT_IDX : 0);
             wrong[i](&b);
@@ -351,13 +355,12 @@ static void malformed_rings_break_the_device_until_reset(void **s)
             if (!(drv_status(&b.r) & VIRTIO_STATUS_NEEDS_RESET))
                 fail_msg("malformed ring %u was accepted", i);
             assert_true(drv_config_interrupted(&b.r));
-            assert_false(ring_take(&b.g, &id, &len));
+            assert_false(answered(&b));
             ring_kick(&b.g); /* and nothing more happens */
-            assert_false(ring_take(&b.g, &id, &len));
+            assert_false(answered(&b));
         }
         start_again(&b, 0);
         echoes(&b, "as new", 2);
-        rig_fini(&b.r);
     }
 }
 
@@ -370,8 +373,7 @@ static void an_indirect_descriptor_must_be_negotiated(void **s)
     ring_init(&b.g, &b.r, 1, 16);
     drv_ok(&b.r);
     b.g.indirect = true;
-    ring_add(&b.g, &(struct ring_buf){b.in, 4, true}, 1);
-    ring_kick(&b.g);
+    ask(&b, 0, 4);
     assert_true(drv_status(&b.r) & VIRTIO_STATUS_NEEDS_RESET);
     rig_fini(&b.r);
 }
@@ -391,10 +393,7 @@ static void rings_in_bad_places_break_the_device(void **s)
         {8, FINE, FINE, RIG_RAM - 8}, {8, RIG_RAM - 16, FINE, FINE}, {8, FINE, FINE, RIG_MMIO},
     };
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        open_bed(&b, t, 0);
+    EACH_BED (b, t, 0) {
         for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
             assert_true(drv_negotiate(&b.r, BASE));
             if (t != RIG_OVER_MMIO && bad[i].size > 0xffff) /* a register of 16 bits there */
@@ -411,7 +410,6 @@ static void rings_in_bad_places_break_the_device(void **s)
         }
         start_again(&b, 0);
         echoes(&b, "as new", 1);
-        rig_fini(&b.r);
     }
 }
 
@@ -420,40 +418,29 @@ static void rings_in_bad_places_break_the_device(void **s)
 static void a_reset_in_flight_forgets_the_chain_and_ends_when_it_comes_back(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        uint32_t id, len;
-        open_bed(&b, t, 0);
+    EACH_BED (b, t, 0) {
         b.e->hold = true;
         memcpy(rig_at(&b.r, b.out), "old", 3);
-        ring_add(&b.g, (const struct ring_buf[]){{b.out, 3, false}, {b.in, 3, true}}, 2);
-        ring_kick(&b.g);
+        ask(&b, 3, 3);
         assert_true(b.e->held);
         drv_set_status(&b.r, 0);
         if (t != RIG_OVER_MMIO)
             assert_int_not_equal(drv_status(&b.r), 0); /* "wait": an old request may still write */
         echo_release(b.e, 1);
         assert_int_equal(drv_status(&b.r), 0);
-        assert_false(ring_take(&b.g, &id, &len));
+        assert_false(answered(&b));
         assert_memory_not_equal(rig_at(&b.r, b.in), "old", 3);
         start_again(&b, 0);
         echoes(&b, "new", 1);
-        rig_fini(&b.r);
     }
 }
 
 static void a_chain_of_before_a_restart_does_not_answer_the_new_driver(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        uint32_t id, len;
-        open_bed(&b, t, 0);
+    EACH_BED (b, t, 0) {
         b.e->hold = true;
-        ring_add(&b.g, &(struct ring_buf){b.in, 3, true}, 1);
-        ring_kick(&b.g);
+        ask(&b, 0, 3);
         drv_set_status(&b.r, 0);
         drv_set_status(&b.r, 1);
         drv_set_status(&b.r, 3);
@@ -462,52 +449,39 @@ static void a_chain_of_before_a_restart_does_not_answer_the_new_driver(void **s)
         ring_init(&b.g, &b.r, 1, 16);
         drv_ok(&b.r);
         echo_release(b.e, 1);
-        assert_false(ring_take(&b.g, &id, &len));
+        assert_false(answered(&b));
         echoes(&b, "new", 1);
-        rig_fini(&b.r);
     }
 }
 
 static void one_queue_is_reset_and_enabled_anew(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        uint32_t id, len;
-        open_bed(&b, t, EVENT_IDX);
+    EACH_BED (b, t, EVENT_IDX) {
         echoes(&b, "before", 1);
         b.e->hold = true;
-        ring_add(&b.g, &(struct ring_buf){b.in, 3, true}, 1);
-        ring_kick(&b.g);
+        ask(&b, 0, 3);
         drv_queue_reset(&b.r, 1);
         assert_false(drv_queue_enabled(&b.r, 1));
         assert_true(drv_queue_resetting(&b.r, 1));
         echo_release(b.e, 1);
         assert_false(drv_queue_resetting(&b.r, 1));
-        assert_false(ring_take(&b.g, &id, &len));
+        assert_false(answered(&b));
         ring_init(&b.g, &b.r, 1, 8); /* of another size */
         echoes(&b, "after", 1);
         assert_int_equal(drv_status(&b.r), 15);
-        rig_fini(&b.r);
     }
 }
 
 static void a_paused_device_serves_when_resumed(void **s)
 {
     (void)s;
-    EACH_TRANSPORT(t)
-    {
-        struct bed b;
-        uint32_t id, len;
-        open_bed(&b, t, EVENT_IDX);
+    EACH_BED (b, t, EVENT_IDX) {
         device_pause(b.r.dev);
-        ring_add(&b.g, &(struct ring_buf){b.in, 3, true}, 1);
-        ring_kick(&b.g);
-        assert_false(ring_take(&b.g, &id, &len));
+        ask(&b, 0, 3);
+        assert_false(answered(&b));
         device_resume(b.r.dev);
-        assert_true(ring_take(&b.g, &id, &len));
-        rig_fini(&b.r);
+        assert_true(answered(&b));
     }
 }
 
