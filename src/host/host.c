@@ -65,10 +65,12 @@ uint64_t host_tsc_khz(void)
     return (uint64_t)((unsigned __int128)(__rdtsc() - c0) * 1000000 / (t1 - t0));
 }
 
-int host_read_full(int fd, void *p, size_t n)
+/* At offset `off`, or where the file is when that is negative. */
+static int read_all(int fd, char *p, size_t n, off_t off)
 {
     for (size_t got = 0; got < n;) {
-        ssize_t r = read(fd, (char *)p + got, n - got);
+        ssize_t r =
+            off < 0 ? read(fd, p + got, n - got) : pread(fd, p + got, n - got, (off_t)((size_t)off + got));
         if (r == 0)
             return -ENODATA;
         if (r < 0 && errno != EINTR)
@@ -76,41 +78,38 @@ int host_read_full(int fd, void *p, size_t n)
         got += r > 0 ? (size_t)r : 0;
     }
     return 0;
+}
+
+static int write_all(int fd, const char *p, size_t n, off_t off)
+{
+    for (size_t put = 0; put < n;) {
+        ssize_t r =
+            off < 0 ? write(fd, p + put, n - put) : pwrite(fd, p + put, n - put, (off_t)((size_t)off + put));
+        if (r < 0 && errno != EINTR)
+            return -errno;
+        put += r > 0 ? (size_t)r : 0;
+    }
+    return 0;
+}
+
+int host_read_full(int fd, void *p, size_t n)
+{
+    return read_all(fd, p, n, -1);
 }
 
 int host_write_full(int fd, const void *p, size_t n)
 {
-    for (size_t put = 0; put < n;) {
-        ssize_t r = write(fd, (const char *)p + put, n - put);
-        if (r < 0 && errno != EINTR)
-            return -errno;
-        put += r > 0 ? (size_t)r : 0;
-    }
-    return 0;
+    return write_all(fd, p, n, -1);
 }
 
 int host_pread_full(int fd, void *p, size_t n, uint64_t off)
 {
-    for (size_t got = 0; got < n;) {
-        ssize_t r = pread(fd, (char *)p + got, n - got, (off_t)(off + got));
-        if (r == 0)
-            return -ENODATA;
-        if (r < 0 && errno != EINTR)
-            return -errno;
-        got += r > 0 ? (size_t)r : 0;
-    }
-    return 0;
+    return off > INT64_MAX ? -EINVAL : read_all(fd, p, n, (off_t)off);
 }
 
 int host_pwrite_full(int fd, const void *p, size_t n, uint64_t off)
 {
-    for (size_t put = 0; put < n;) {
-        ssize_t r = pwrite(fd, (const char *)p + put, n - put, (off_t)(off + put));
-        if (r < 0 && errno != EINTR)
-            return -errno;
-        put += r > 0 ? (size_t)r : 0;
-    }
-    return 0;
+    return off > INT64_MAX ? -EINVAL : write_all(fd, p, n, (off_t)off);
 }
 
 int host_memfd(const char *name, uint64_t size, struct err *e)

@@ -1,11 +1,15 @@
 """What end-to-end tests share: the binary under test, guests, and a machine on a pseudo-terminal or on pipes."""
+import hashlib
+import http.server
 import os
 import pathlib
 import pty
 import re
 import select
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -122,6 +126,42 @@ class Machine:
         for f in (self.process.stdin, self.process.stdout, self.process.stderr):
             if f:
                 f.close()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
+def megabytes_each_way(m, port, count, timeout):
+    """A guest on a user network fetches so many megabytes by HTTP and sends them back from its port 7, which the
+    host's `port` is forwarded to."""
+    data = os.urandom(count << 20)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        out, status = m.run(f"wget -q -O /tmp/in http://10.0.2.2:{server.server_port}/x && sha256sum /tmp/in", timeout)
+        server.shutdown()
+    assert status == 0 and hashlib.sha256(data).hexdigest() in out
+    m.run("(nc -l -p 7 < /tmp/in > /dev/null; true) & sleep 1")
+    back = bytearray()
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
+        while len(back) < len(data):
+            part = s.recv(1 << 16)
+            if not part:
+                break
+            back += part
+    assert back == data
 
 
 @pytest.fixture

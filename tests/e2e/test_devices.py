@@ -9,15 +9,7 @@ import threading
 import time
 
 import pytest
-from conftest import CMDLINE, KERNEL, SHELL, Machine
-
-
-def free_port():
-    s = socket.socket()
-    s.bind(("127.0.0.1", 0))
-    port = s.getsockname()[1]
-    s.close()
-    return port
+from conftest import CMDLINE, KERNEL, SHELL, Machine, free_port, megabytes_each_way
 
 
 @pytest.fixture(scope="module")
@@ -62,32 +54,7 @@ def test_network_by_dhcp(guest):
 
 
 def test_ten_megabytes_each_way(guest):
-    data = os.urandom(10 << 20)
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    out, status = guest.run(f"wget -q -O /tmp/in http://10.0.2.2:{server.server_port}/x && sha256sum /tmp/in", 300)
-    server.shutdown()
-    assert status == 0 and hashlib.sha256(data).hexdigest() in out
-    guest.run("(nc -l -p 7 < /tmp/in > /dev/null; true) & sleep 1")
-    back = b""
-    with socket.create_connection(("127.0.0.1", guest.port), timeout=60) as s:
-        while len(back) < len(data):
-            part = s.recv(1 << 16)
-            if not part:
-                break
-            back += part
-    assert back == data
+    megabytes_each_way(guest, guest.port, 10, 300)
 
 
 def test_entropy_comes_from_the_host(guest):

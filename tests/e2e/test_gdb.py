@@ -4,8 +4,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import BUILD, CMDLINE, KERNEL, SHELL, liege
-from test_devices import free_port
+from conftest import BUILD, CMDLINE, KERNEL, SHELL, liege, free_port
 
 
 def gdb(port, *commands, timeout=120):

@@ -1,13 +1,8 @@
 """Data under load: fio with checksums on a virtio disk, and a hundred megabytes each way over the network."""
-import hashlib
-import http.server
-import os
-import socket
 import subprocess
-import threading
 
 import pytest
-from conftest import CMDLINE, KERNEL, SHELL, TOP, Machine
+from conftest import CMDLINE, KERNEL, SHELL, TOP, Machine, free_port, megabytes_each_way
 
 
 @pytest.fixture(scope="module")
@@ -64,38 +59,9 @@ def test_random_writes_of_many_jobs_and_sizes(with_fio, tmp_path, direct):
 
 @pytest.mark.full
 def test_a_hundred_megabytes_each_way():
-    data = os.urandom(100 << 20)
-    digest = hashlib.sha256(data).hexdigest()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    probe = socket.create_server(("127.0.0.1", 0))
-    port = probe.getsockname()[1]
-    probe.close()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = free_port()
     m = start(SHELL, "--net", f"user,hostfwd=tcp:127.0.0.1:{port}:7")
     try:
-        out, status = m.run(f"wget -q -O /tmp/in http://10.0.2.2:{server.server_port}/x && sha256sum /tmp/in", 1800)
-        assert status == 0 and digest in out
-        m.run("(nc -l -p 7 < /tmp/in > /dev/null; true) & sleep 1")
-        back, got = hashlib.sha256(), 0
-        with socket.create_connection(("127.0.0.1", port), timeout=600) as s:
-            while got < len(data):
-                part = s.recv(1 << 16)
-                if not part:
-                    break
-                back.update(part)
-                got += len(part)
-        assert back.hexdigest() == digest
+        megabytes_each_way(m, port, 100, 1800)
     finally:
-        server.shutdown()
         m.close()

@@ -15,6 +15,7 @@
 #include "device/core/device.h"
 #include "device/virtio/test/fakes.h"
 #include "fuzz.h"
+#include "state_mend.h"
 #include "state/state.h"
 
 enum { OP = 12, MAX_OPS = 200, RAM_SIZE = 2 << 20, DISK_SIZE = 16 << 10, MAX_STATE = 1 << 18 };
@@ -90,30 +91,6 @@ static void save(struct bed *d)
     close(fd);
 }
 
-/* Put the right checksum wherever one belongs; the walk is the reader's. */
-static void mend(uint8_t *p, size_t size)
-{
-    uint32_t sum, len;
-    size_t at = 12 + 1 + (size_t)p[12];
-    while (at < size && p[at]) {
-        size_t start = at;
-        at += 1 + (size_t)p[at] + 12;
-        if (at > size)
-            return;
-        memcpy(&len, p + at - 4, 4);
-        if (len > size - at || size - at - len < 4)
-            return;
-        at += len;
-        sum = crc32c(0, p + start, at - start);
-        memcpy(p + at, &sum, 4);
-        at += 4;
-    }
-    if (size < at + 5)
-        return;
-    sum = crc32c(0, p, at + 1);
-    memcpy(p + at + 1, &sum, 4);
-}
-
 /* A board with this state in place of the one there was. Refused: the board is made anew. */
 static void load(struct bed *d)
 {
@@ -122,7 +99,7 @@ static void load(struct bed *d)
         return;
     unplug(d);
     plug(d);
-    mend(d->state, d->state_len);
+    state_mend(d->state, d->state_len);
     struct state_reader *r = state_reader_new(d->state, d->state_len, &e);
     int bad = !r || board_load(d->b->board, r, &e);
     CHECK(!bad || e.msg[0]);

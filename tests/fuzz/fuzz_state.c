@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "fuzz.h"
+#include "state_mend.h"
 #include "state/state.h"
 #include <stdlib.h>
 #include <string.h>
@@ -96,32 +97,6 @@ static void whole_file(const uint8_t *data, size_t size)
     state_reader_free(r);
 }
 
-/* Walk as the reader does and put the right checksum wherever one belongs. */
-static void mend(uint8_t *p, size_t size)
-{
-    uint32_t sum, len;
-    size_t at = 12;
-    if (size <= at || at + 1 + p[at] > size)
-        return;
-    for (at += 1 + p[at]; at < size && p[at];) {
-        size_t start = at, head = 1 + (size_t)p[at] + 12;
-        if (head > size - at)
-            return;
-        memcpy(&len, p + at + head - 4, 4);
-        at += head;
-        if (len > size - at || size - at - len < 4)
-            return;
-        at += len;
-        sum = crc32c(0, p + start, at - start);
-        memcpy(p + at, &sum, 4);
-        at += 4;
-    }
-    if (size - at < 5)
-        return;
-    sum = crc32c(0, p, at + 1);
-    memcpy(p + at + 1, &sum, 4);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     whole_file(data, size);
@@ -130,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size) {
         uint8_t *copy = malloc(size);
         memcpy(copy, data, size);
-        mend(copy, size);
+        state_mend(copy, size);
         whole_file(copy, size);
         free(copy);
     }

@@ -9,6 +9,15 @@
 #include <zlib.h>
 #include <zstd.h>
 
+const struct bz_spec image_bz_modern = {.version = 0x20f,
+                                        .xloadflags = 0x3f,
+                                        .code32_start = 0x100000,
+                                        .init_size = 0x800000,
+                                        .initrd_max = 0x7fffffff,
+                                        .cmdline_size = 2047,
+                                        .pref = 0x1000000,
+                                        .relocatable = true};
+
 static void put_ehdr(struct buf *b, const struct elf_spec *s, unsigned phnum)
 {
     if (s->is64) {

@@ -34,6 +34,9 @@ struct bz_spec {
     const struct buf *payload; /* NULL: none */
 };
 
+/* As kernels of today are: boot protocol 2.15, 64-bit, relocatable. */
+extern const struct bz_spec image_bz_modern;
+
 /* Setup part of 2 sectors (16-bit code with a version string), a protected-mode part of 1 KiB, the payload in
  * it. */
 void image_bz(struct buf *b, const struct bz_spec *s);

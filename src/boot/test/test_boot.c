@@ -344,15 +344,6 @@ static void a_flat_multiboot_image_loads_by_the_addresses_in_its_header(void **s
 
 /* ---- bzImage ---- */
 
-static const struct bz_spec modern = {.version = 0x20f,
-                                      .xloadflags = 0x3f,
-                                      .code32_start = 0x100000,
-                                      .init_size = 0x800000,
-                                      .initrd_max = 0x7fffffff,
-                                      .cmdline_size = 2047,
-                                      .pref = 0x1000000,
-                                      .relocatable = true};
-
 static void a_payload_of_every_packing_is_unpacked_and_entered_directly(void **state)
 {
     static const char *const names[PACKS] = {NULL, "gzip", "bzip2", "lzma", "xz", "lz4", "zstd"};
@@ -363,7 +354,7 @@ static void a_payload_of_every_packing_is_unpacked_and_entered_directly(void **s
     for (unsigned how = 0; how < PACKS; how++) {
         struct machine m;
         struct buf elf, packed, image;
-        struct bz_spec z = modern;
+        struct bz_spec z = image_bz_modern;
         machine_up(&m, 64 * MIB);
         image_elf(&elf, &s);
         image_pack(&packed, how, elf.data, elf.len);
@@ -393,7 +384,7 @@ static void with_decompress_the_image_itself_is_entered_at_its_64_bit_entry(void
     (void)state;
     machine_up(&m, 64 * MIB);
     m.cfg.decompress = true;
-    image_bz(&b, &modern);
+    image_bz(&b, &image_bz_modern);
     load_ok(&m, &b);
     assert_int_equal(m.info.entry, BOOT_ENTRY_LINUX64);
     assert_long64(&m, 0x1000200);
@@ -412,7 +403,7 @@ static void a_relocatable_image_moves_down_where_its_preferred_place_is_not_ram(
     (void)state;
     machine_up(&m, 16 * MIB);
     m.cfg.decompress = true;
-    image_bz(&b, &modern);
+    image_bz(&b, &image_bz_modern);
     load_ok(&m, &b);
     assert_long64(&m, 0x200200);
     buf_free(&b);
@@ -423,7 +414,7 @@ static void an_image_without_a_64_bit_entry_is_entered_at_its_32_bit_start(void 
 {
     struct machine m;
     struct buf b;
-    struct bz_spec z = modern;
+    struct bz_spec z = image_bz_modern;
     (void)state;
     z.xloadflags = 0;
     z.relocatable = false;
@@ -465,7 +456,7 @@ static void the_initrd_ends_below_the_limit_of_the_header(void **state)
     const struct boot_file initrd = {.path = "i", .data = text, .len = 6};
     struct machine m;
     struct buf b;
-    struct bz_spec z = modern;
+    struct bz_spec z = image_bz_modern;
     (void)state;
     z.initrd_max = 0x1ffffff;
     machine_up(&m, 64 * MIB);

@@ -24,14 +24,6 @@ static const struct elf_spec plain = {.is64 = true,
                                       .entry = 0x1000040,
                                       .filesz = 0x3000,
                                       .memsz = 0x5000};
-static const struct bz_spec modern = {.version = 0x20f,
-                                      .xloadflags = 1,
-                                      .code32_start = 0x100000,
-                                      .init_size = 0x800000,
-                                      .initrd_max = 0x7fffffff,
-                                      .cmdline_size = 2047,
-                                      .pref = 0x1000000,
-                                      .relocatable = true};
 
 /* Load with `size` bytes of memory; the error must be `code` and contain `words`. */
 static void refused(struct boot_config *cfg, uint64_t size, int code, const char *words)
@@ -169,7 +161,7 @@ static void a_damaged_payload_is_refused_for_every_packing(void **state)
     (void)state;
     for (unsigned how = PACK_GZIP; how < PACKS; how++) {
         struct buf elf, packed, image;
-        struct bz_spec z = modern;
+        struct bz_spec z = image_bz_modern;
         image_elf(&elf, &plain);
         image_pack(&packed, how, elf.data, elf.len);
         for (size_t i = 20; i + 20 < packed.len; i += 7)
@@ -188,7 +180,7 @@ static void a_payload_that_unpacks_to_more_than_it_states_is_refused(void **stat
     (void)state;
     for (unsigned how = PACK_BZIP2; how < PACKS; how++) {
         struct buf elf, packed, image;
-        struct bz_spec z = modern;
+        struct bz_spec z = image_bz_modern;
         image_elf(&elf, &plain);
         image_pack(&packed, how, elf.data, elf.len);
         buf_set_u32(&packed, packed.len - 4, 1000);
@@ -208,7 +200,7 @@ static void a_payload_that_unpacks_to_more_than_it_states_is_refused(void **stat
 static void a_truncated_bzimage_is_refused(void **state)
 {
     struct buf elf, packed, image;
-    struct bz_spec z = modern;
+    struct bz_spec z = image_bz_modern;
     (void)state;
     image_elf(&elf, &plain);
     image_pack(&packed, PACK_GZIP, elf.data, elf.len);
@@ -233,7 +225,7 @@ static void a_command_line_longer_than_the_kernel_takes_is_refused(void **state)
     (void)state;
     memset(text, 'a', sizeof text);
     text[2048] = 0;
-    image_bz(&b, &modern);
+    image_bz(&b, &image_bz_modern);
     struct boot_config cfg = {.kernel = {.path = "kernel", .data = b.data, .len = b.len}, .cmdline = text};
     refused(&cfg, 64 * MIB, -E2BIG, "command line: 2048 bytes, kernel takes at most 2047");
     buf_free(&b);

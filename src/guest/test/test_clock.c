@@ -107,14 +107,20 @@ static void guest_time_translates_to_host_time(void **state)
     finish(&x);
 }
 
+/* The clock runs, and a timer is due in `ns` of it. */
+static void start_timer(struct ctx *x, uint64_t ns)
+{
+    clock_start(x->c);
+    x->t = clock_timer_new(x->c, x->l, on_timer, x, NULL);
+    x->due = clock_now(x->c) + ns;
+    clock_timer_arm(x->t, x->due);
+}
+
 static void a_timer_fires_in_guest_time(void **state)
 {
     struct ctx x = start();
     (void)state;
-    clock_start(x.c);
-    x.t = clock_timer_new(x.c, x.l, on_timer, &x, NULL);
-    x.due = clock_now(x.c) + 2 * MS;
-    clock_timer_arm(x.t, x.due);
+    start_timer(&x, 2 * MS);
     loop_run(x.l);
     assert_int_equal(x.fired, 1);
     run_for(&x, 3 * MS);
@@ -129,10 +135,7 @@ static void a_timer_waits_through_a_pause(void **state)
 {
     struct ctx x = start();
     (void)state;
-    clock_start(x.c);
-    x.t = clock_timer_new(x.c, x.l, on_timer, &x, NULL);
-    x.due = clock_now(x.c) + 2 * MS;
-    clock_timer_arm(x.t, x.due);
+    start_timer(&x, 2 * MS);
     clock_stop(x.c);
     run_for(&x, 6 * MS);
     assert_int_equal(x.fired, 0);

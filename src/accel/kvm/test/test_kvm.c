@@ -157,6 +157,15 @@ static void close_box(struct box *b)
     clock_free(b->c.clock);
 }
 
+/* Without KVM the test is skipped. */
+static void need_box(struct box *b, unsigned cpus)
+{
+    if (open_box(b, cpus))
+        return;
+    close_box(b);
+    skip();
+}
+
 static void a_kick_before_the_run_is_not_lost(void **state)
 {
     struct vcpu_exit_info info;
@@ -165,10 +174,7 @@ static void a_kick_before_the_run_is_not_lost(void **state)
     struct vcpu *v;
 
     (void)state;
-    if (!open_box(&b, 1)) {
-        close_box(&b);
-        skip();
-    }
+    need_box(&b, 1);
     v = vcpu_new(b.a, 0, &e);
     assert_non_null(v);
     vcpu_kick(v);
@@ -185,10 +191,7 @@ static void a_vcpu_is_there_once_and_within_bounds(void **state)
     struct vcpu *v;
 
     (void)state;
-    if (!open_box(&b, 2)) {
-        close_box(&b);
-        skip();
-    }
+    need_box(&b, 2);
     v = vcpu_new(b.a, 1, &e);
     assert_non_null(v);
     assert_null(vcpu_new(b.a, 1, &e));
@@ -206,10 +209,7 @@ static void impossible_state_is_refused_with_a_reason(void **state)
     struct vcpu *v;
 
     (void)state;
-    if (!open_box(&b, 1)) {
-        close_box(&b);
-        skip();
-    }
+    need_box(&b, 1);
     v = vcpu_new(b.a, 0, &e);
     assert_non_null(v);
     assert_int_equal(vcpu_get(v, &s, &e), 0);
@@ -241,10 +241,7 @@ static void level_messages_have_one_route_each_and_the_oldest_goes(void **state)
     struct kvm_accel *k;
 
     (void)state;
-    if (!open_box(&b, 1)) {
-        close_box(&b);
-        skip();
-    }
+    need_box(&b, 1);
     k = kvm_of(b.a);
     for (uint32_t i = 0; i < 3; i++)
         for (uint32_t v = 0x30; v < 0x38; v++)
