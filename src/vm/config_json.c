@@ -9,7 +9,8 @@
 #include "base/range.h"
 #include "vm/config.h"
 
-enum key_kind { KEY_STRING, KEY_BOOL, KEY_UINT, KEY_SIZE };
+/* KEY_NAME: a string that there always is; KEY_STRING may be null. */
+enum key_kind { KEY_NAME, KEY_STRING, KEY_BOOL, KEY_UINT, KEY_SIZE };
 
 struct key {
     const char *name;
@@ -19,17 +20,17 @@ struct key {
 
 #define AT(member) offsetof(struct vm_config, member)
 static const struct key keys[] = {
-    {"name", KEY_STRING, AT(name)},
-    {"board", KEY_STRING, AT(board)},
-    {"accel", KEY_STRING, AT(accel)},
-    {"cpu", KEY_STRING, AT(cpu)},
+    {"name", KEY_NAME, AT(name)},
+    {"board", KEY_NAME, AT(board)},
+    {"accel", KEY_NAME, AT(accel)},
+    {"cpu", KEY_NAME, AT(cpu)},
     {"cpus", KEY_UINT, AT(cpus)},
     {"memory", KEY_SIZE, AT(memory)},
     {"kernel", KEY_STRING, AT(kernel)},
     {"initrd", KEY_STRING, AT(initrd)},
     {"cmdline", KEY_STRING, AT(cmdline)},
     {"kernel-decompress", KEY_BOOL, AT(kernel_decompress)},
-    {"console", KEY_STRING, AT(console)},
+    {"console", KEY_NAME, AT(console)},
     {"virtio-console", KEY_BOOL, AT(virtio_console)},
     {"rng", KEY_BOOL, AT(rng)},
     {"virtio-mmio", KEY_BOOL, AT(virtio_mmio)},
@@ -83,6 +84,7 @@ static json_t *key_to_json(const struct key *k, const struct vm_config *c)
 {
     const char *at = (const char *)c + k->offset;
     switch (k->kind) {
+    case KEY_NAME:
     case KEY_STRING: {
         const char *s = *(char *const *)at;
         return s ? json_string(s) : json_null();
@@ -137,8 +139,9 @@ static int key_from_json(const struct key *k, struct vm_config *c, const json_t 
 {
     char *at = (char *)c + k->offset;
     switch (k->kind) {
+    case KEY_NAME:
     case KEY_STRING:
-        if (!json_is_string(v) && !json_is_null(v))
+        if (!json_is_string(v) && (k->kind == KEY_NAME || !json_is_null(v)))
             return wrong(source, k->name, "a string", e);
         return vm_config_set((char **)(void *)at, json_string_value(v));
     case KEY_BOOL:

@@ -149,7 +149,9 @@ static void json_that_is_not_a_config_is_refused_by_name(void **state)
                {"{\"disks\": [5]}", "disks"},
                {"{\"nets\": [{\"user\": true, \"mac\": 5}]}", "mac"},
                {"{\"a\": 1, \"a\": 2}", "duplicate"},
-               {"{\"memory\": -5}", "memory"}};
+               {"{\"memory\": -5}", "memory"},
+               {"{\"console\": null}", "console"},
+               {"{\"board\": null}", "board"}};
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct vm_config c;
