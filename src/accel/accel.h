@@ -204,13 +204,15 @@ static inline void accel_time_stopped(struct accel *a, bool stopped)
 {
     a->ops->time_stopped(a, stopped);
 }
-/* Let eventfd inject `m` without a call. -ENOTSUP: use accel_msi instead. */
+/* Let eventfd inject `m` without a call. -ENOTSUP: use accel_msi instead. For whoever raises interrupts from
+ * outside of this process; to a device in it a message costs the same one system call by accel_msi. */
 static inline int accel_irqfd(struct accel *a, int eventfd, struct msi_message m, bool on, struct err *e)
 {
     return a->ops->irqfd(a, eventfd, m, on, e);
 }
 /* Let a guest write at gpa signal eventfd instead of calling the region's ops. size 0: any. -ENOTSUP: the ops
- * are called as ever. */
+ * are called as ever. A region's own doorbells (struct mem_bell) are the board's to pass on (board/bells.c).
+ */
 static inline int accel_doorbell(struct accel *a, uint64_t gpa, unsigned size, int eventfd, bool on,
                                  struct err *e)
 {

@@ -42,9 +42,12 @@ struct accel_callbacks board_accel_callbacks(struct board *b)
 
 void board_connect(struct board *b, struct accel *a)
 {
+    if (atomic_load(&b->accel))
+        board_bells_disconnect(b);
     atomic_store(&b->accel, a);
     if (!a)
         return;
+    board_bells_connect(b);
     pic_refresh(b->pic);
     ioapic_refresh(b->ioapic);
 }

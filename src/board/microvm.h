@@ -23,6 +23,7 @@ enum { BOARD_MAX_DEVICES = 16 + MAP_VIRTIO_SLOTS };
 struct board {
     struct board_config cfg;
     _Atomic(struct accel *) accel; /* NULL: interrupts are dropped */
+    struct mem_listener bells;     /* bells.c */
     uint64_t low_ram, high_ram;    /* bytes below the hole, and from 4 GiB on */
     uint64_t mmio64_base;
 
@@ -56,5 +57,10 @@ struct board {
 /* ram.c: RAM around the hole, and the map that the guest is told of it. */
 int board_add_ram(struct board *b, struct err *e);
 void board_map_memory(struct board *b);
+
+/* bells.c: doorbells of the map (struct mem_bell) as the accelerator's, kept so while BARs move. With
+ * b->accel set. */
+void board_bells_connect(struct board *b);
+void board_bells_disconnect(struct board *b);
 
 #endif

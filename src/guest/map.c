@@ -270,6 +270,9 @@ static int check_region(const struct mem_region *r, struct err *e)
         return err_set(e, EINVAL, "region %s: memory begins and ends on pages", r->name);
     if (calls && !r->ops)
         return err_set(e, EINVAL, "region %s has no operations", r->name);
+    if (r->bells > MEM_BELLS || (r->bells && r->kind != MEM_MMIO))
+        return err_set(e, EINVAL, "region %s: doorbells are for registers, and %u at most", r->name,
+                       (unsigned)MEM_BELLS);
     if (r->kind == MEM_ALIAS && !range_no_wrap(r->alias_at, r->size))
         return err_set(e, EINVAL, "region %s: alias wraps", r->name);
     return 0;
@@ -391,6 +394,17 @@ const struct mem_section *mem_find(const struct mem_view *v, uint64_t gpa)
             return s;
     }
     return NULL;
+}
+
+int mem_bell_at(const struct mem_view *v, uint64_t gpa)
+{
+    const struct mem_section *s = mem_find(v, gpa);
+    if (!s || s->kind != MEM_MMIO)
+        return -1;
+    for (unsigned i = 0; i < s->region->bells; i++)
+        if (s->region->bell[i].offset == gpa - s->base + s->offset)
+            return s->region->bell[i].eventfd;
+    return -1;
 }
 
 /* ---- readers and listeners ---- */

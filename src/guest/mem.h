@@ -76,6 +76,16 @@ struct mem_ops {
     unsigned max_size; /* 0: 8 */
 };
 
+/* A doorbell: writing at `offset` of an MMIO region says only that something happened, whatever is written.
+ * Who can (an accelerator: accel_doorbell) signals the eventfd instead of calling the region's write; others
+ * call. So both must come to the same. The eventfd outlives the region. */
+struct mem_bell {
+    uint64_t offset;
+    int eventfd;
+};
+
+enum { MEM_BELLS = 16 };
+
 struct mem_region {
     const char *name; /* static storage */
     uint64_t base, size;
@@ -87,6 +97,8 @@ struct mem_region {
     const struct mem_ops *ops; /* MMIO, ROMD */
     void *opaque;
     struct lock *lock; /* taken around ops; NULL: the device locks itself */
+    struct mem_bell bell[MEM_BELLS];
+    unsigned bells;
 };
 
 /* One piece of a view: [base, base+size) is wholly one region, from `offset` in it. */
@@ -169,15 +181,8 @@ int mem_iov(const struct mem_map *m, uint64_t gpa, uint64_t len, bool write, str
 uint64_t mem_mmio_read(struct mem_map *m, uint64_t gpa, unsigned size);
 void mem_mmio_write(struct mem_map *m, uint64_t gpa, unsigned size, uint64_t value);
 
-/* Doorbells: accelerators that can turn a write of `value` (any when !match) at gpa into an event ask for
- * them. Kept with the map. */
-struct mem_doorbell {
-    uint64_t gpa;
-    uint64_t value;
-    unsigned size; /* 0: any */
-    bool match, pio;
-    int eventfd;
-};
+/* The eventfd of the bell at gpa in this view; -1: none. */
+int mem_bell_at(const struct mem_view *v, uint64_t gpa);
 
 /* Sum of the sizes of RAM regions. */
 uint64_t mem_ram_size(const struct mem_map *m);

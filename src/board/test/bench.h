@@ -1,6 +1,7 @@
 /* bench: a board with an accelerator that only notes what it is told. For the tests of this room. */
 #ifndef BOARD_TEST_BENCH_H
 #define BOARD_TEST_BENCH_H
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -18,6 +19,8 @@
 #include "guest/mem.h"
 #include "host/loop.h"
 
+enum { BENCH_BELLS = 32 };
+
 struct bench {
     struct accel accel; /* first */
     struct mem_map *mem;
@@ -31,6 +34,10 @@ struct bench {
     uint32_t exit_code;
     const char *reset_by;
     bool extint;
+    uint64_t
+        bell[BENCH_BELLS]; /* where the accelerator has doorbells, in the order in which they came; 0: free */
+    int bell_fd[BENCH_BELLS];
+    bool no_bells; /* it is one that has none */
     struct err err;
 };
 
@@ -47,7 +54,38 @@ static inline void bench_extint(struct accel *a, bool level)
     ((struct bench *)(void *)a)->extint = level;
 }
 
-static const struct accel_ops bench_accel_ops = {.name = "bench", .msi = bench_msi, .extint = bench_extint};
+/* What comes was not there, what goes was. */
+static inline int bench_doorbell(struct accel *a, uint64_t gpa, unsigned size, int eventfd, bool on,
+                                 struct err *e)
+{
+    struct bench *b = (struct bench *)(void *)a;
+    unsigned at = BENCH_BELLS;
+    (void)e;
+    if (b->no_bells)
+        return -ENOTSUP;
+    assert_int_equal(size, 0);
+    for (unsigned i = BENCH_BELLS; i-- > 0;) {
+        assert_false(on && b->bell[i] == gpa);
+        if (b->bell[i] == (on ? 0 : gpa))
+            at = i;
+    }
+    assert_true(at < BENCH_BELLS);
+    assert_true(on || b->bell_fd[at] == eventfd);
+    b->bell[at] = on ? gpa : 0;
+    b->bell_fd[at] = eventfd;
+    return 0;
+}
+
+static inline unsigned bench_bells(const struct bench *b)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < BENCH_BELLS; i++)
+        n += b->bell[i] != 0;
+    return n;
+}
+
+static const struct accel_ops bench_accel_ops = {
+    .name = "bench", .msi = bench_msi, .extint = bench_extint, .doorbell = bench_doorbell};
 
 static inline void bench_on_reset(void *opaque, const char *by)
 {
@@ -97,6 +135,7 @@ static inline struct bench *bench_new(const struct board_config *cfg)
 static inline void bench_free(struct bench *b)
 {
     board_connect(b->board, NULL);
+    assert_int_equal(bench_bells(b), 0);
     board_free(b->board);
     loop_free(b->loop);
     clock_free(b->clock);

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "device/core/device.h"
+#include "device/virtio/test/fakes.h"
 #include "state/state.h"
 
 static const struct board_config plain = {.acpi = true, .rng = true};
@@ -189,6 +190,69 @@ static void nothing_is_delivered_while_no_accelerator_is_connected(void **state)
     bench_free(b);
 }
 
+static struct bench *bench_with_card(struct fake_net *net, enum virtio_transport transport)
+{
+    struct board_config cfg = {.acpi = true, .transport = transport, .net_count = 1};
+    fake_net_init(net);
+    cfg.nets[0].net = &net->net;
+    return bench_new(&cfg);
+}
+
+static void command(struct bench *b, uint16_t v)
+{
+    mem_mmio_write(b->mem, MAP_PCI_ECAM_BASE + (1 << 15) + 4, 2, v);
+}
+
+static void the_cards_doorbells_follow_its_bar(void **state)
+{
+    static struct fake_net net;
+    struct bench *b = bench_with_card(&net, VIRTIO_TRANSPORT_PCI);
+    uint64_t bar = MAP_PCI_ECAM_BASE + (1 << 15) + 0x10;
+    (void)state;
+    command(b, 6);
+    uint64_t at = (mem_mmio_read(b->mem, bar, 4) & ~15ull) | mem_mmio_read(b->mem, bar + 4, 4) << 32;
+    assert_int_equal(bench_bells(b), 2);
+    assert_true(b->bell[0] == at + 0x3000 && b->bell[1] == at + 0x3004); /* receive, transmit */
+    command(b, 4);
+    assert_int_equal(bench_bells(b), 0);
+    mem_mmio_write(b->mem, bar, 4, (uint32_t)(at + 0x100000));
+    assert_int_equal(bench_bells(b), 0);
+    command(b, 6);
+    assert_int_equal(bench_bells(b), 2);
+    assert_true(b->bell[0] == at + 0x103000);
+    mem_mmio_write(b->mem, bar, 4, (uint32_t)(at + 0x200000)); /* while it is decoded */
+    assert_int_equal(bench_bells(b), 2);
+    assert_true(b->bell[0] == at + 0x203000 || b->bell[1] == at + 0x203000);
+    mem_mmio_write(b->mem, bar, 4,
+                   MAP_IOAPIC_BASE & ~0xffffu); /* below the chips there: memory wins, as ever */
+    mem_mmio_write(b->mem, bar + 4, 4, 0);
+    board_reset(b->board);
+    command(b, 6);
+    assert_int_equal(bench_bells(b), 2);
+    assert_true(b->bell[0] == at + 0x3000 || b->bell[1] == at + 0x3000);
+    board_connect(b->board, NULL);
+    assert_int_equal(bench_bells(b), 0);
+    board_connect(b->board, &b->accel);
+    assert_int_equal(bench_bells(b), 2);
+    bench_free(b);
+}
+
+static void without_doorbells_nothing_is_missing(void **state)
+{
+    static struct fake_net net;
+    struct bench *b = bench_with_card(&net, VIRTIO_TRANSPORT_MMIO);
+    (void)state;
+    assert_int_equal(bench_bells(b), 0);
+    bench_free(b);
+    b = bench_with_card(&net, VIRTIO_TRANSPORT_PCI);
+    board_connect(b->board, NULL);
+    b->no_bells = true;
+    board_connect(b->board, &b->accel);
+    command(b, 6);
+    command(b, 0);
+    bench_free(b);
+}
+
 /* A random access in any of the board's ports and registers. */
 static void hammer(struct bench *b, uint64_t *seed)
 {
@@ -260,17 +324,24 @@ static void save_load_compare(struct bench *from, struct bench *to)
     }
 }
 
-static void hammer_and_save(const struct board_config *cfg, uint64_t seed)
+static void hammer_and_save(struct board_config *cfg, uint64_t seed)
 {
+    static struct fake_net net, other_net;
+    fake_net_init(&net);
+    fake_net_init(&other_net);
+    cfg->net_count = 1;
+    cfg->nets[0].net = &net.net;
     struct bench *b = bench_new(cfg);
     for (unsigned round = 0; round < 20; round++) {
         for (unsigned i = 0; i < 4000; i++)
             hammer(b, &seed);
         board_pause(b->board);
+        cfg->nets[0].net = &other_net.net;
         struct bench *other = bench_new(cfg);
         clock_set(other->clock, clock_now(b->clock));
         save_load_compare(b, other);
         assert_int_equal(other->msis, 0); /* loading raises nothing */
+        assert_int_equal(bench_bells(other), bench_bells(b));
         bench_free(other);
         board_resume(b->board);
         if (round % 4 == 3)
@@ -308,6 +379,8 @@ int main(void)
         cmocka_unit_test(virtio_sits_in_pci_slots_from_1_on),
         cmocka_unit_test(virtio_over_mmio_is_on_the_command_line_only_without_acpi),
         cmocka_unit_test(nothing_is_delivered_while_no_accelerator_is_connected),
+        cmocka_unit_test(the_cards_doorbells_follow_its_bar),
+        cmocka_unit_test(without_doorbells_nothing_is_missing),
         cmocka_unit_test(a_pci_board_survives_hammering_and_its_state_saves_and_loads),
         cmocka_unit_test(an_mmio_board_survives_hammering_and_its_state_saves_and_loads),
     };

@@ -190,14 +190,16 @@ int pci_function_plug(struct pci_root *r, struct pci_function *f, unsigned slot,
         struct pci_bar *b = &f->bar[i];
         if (!b->size || b->io)
             continue;
-        const struct mem_region region = {.name = f->dev.ops->kind,
-                                          .base = b->addr,
-                                          .size = b->size,
-                                          .priority = BAR_PRIORITY,
-                                          .kind = MEM_MMIO,
-                                          .ops = b->ops,
-                                          .opaque = b->opaque,
-                                          .lock = &f->dev.lock};
+        struct mem_region region = {.name = f->dev.ops->kind,
+                                    .base = b->addr,
+                                    .size = b->size,
+                                    .priority = BAR_PRIORITY,
+                                    .kind = MEM_MMIO,
+                                    .ops = b->ops,
+                                    .opaque = b->opaque,
+                                    .lock = &f->dev.lock,
+                                    .bells = b->bells};
+        memcpy(region.bell, b->bell, sizeof(region.bell));
         b->region = mem_add(r->cfg.mem, &region, e);
         b->mapped = true;
         if (!b->region)

@@ -33,6 +33,8 @@ struct pci_bar {
     const struct mem_ops *ops; /* memory BAR: called with the function as opaque unless opaque is set */
     const struct bus_ops *io_ops;
     void *opaque;
+    struct mem_bell bell[MEM_BELLS]; /* of a memory BAR: go with it wherever the guest puts it */
+    unsigned bells;
     struct mem_region *region;
 };
 

@@ -45,6 +45,7 @@ void virtio_dev_init(struct virtio_dev *d, const struct device_ops *ops, const s
         CHECK(is_pow2(queue_sizes[i]) && queue_sizes[i] <= VIRTQ_MAX_SIZE);
         q->max_size = queue_sizes[i];
         q->index = (uint16_t)i;
+        q->bell = -1;
         q->dev = d;
         queue_init(q);
     }

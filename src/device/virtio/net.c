@@ -46,6 +46,20 @@ static void push_offloads(struct virtio_net *n)
     lock_take(n->vd.lock);
 }
 
+/* work_fd is also both queues' bell, which does not say who rang. */
+static void look(struct virtio_net *n)
+{
+    struct virtqueue *rx = &n->vd.vq[NET_RX], *tx = &n->vd.vq[NET_TX];
+    if (!virtio_running(&n->vd))
+        return; /* resume and DRIVER_OK serve what waits */
+    if (!n->tx_wanted && !n->tx_blocked && virtq_pending(tx))
+        n->tx_wanted = true;
+    if (n->rx_blocked && virtq_pending(rx)) {
+        virtq_want_kicks(rx, false);
+        n->rx_resume = true;
+    }
+}
+
 static void work(void *opaque, uint32_t events)
 {
     struct virtio_net *n = opaque;
@@ -54,6 +68,7 @@ static void work(void *opaque, uint32_t events)
     if (read(n->work_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
         return;
     lock_take(n->vd.lock);
+    look(n);
     if (n->offload_wanted && n->net->ops->offload)
         push_offloads(n);
     if (n->rx_resume) {
@@ -285,6 +300,7 @@ struct virtio_dev *virtio_net_new(const struct virtio_net_config *cfg, struct ne
     virtio_dev_init(&n->vd, &device_ops, &virtio_ops, cfg->instance, mem, NET_QUEUES, sizes);
     n->vd.features_offered |= features_of(&n->caps);
     n->work_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    n->vd.vq[NET_RX].bell = n->vd.vq[NET_TX].bell = n->work_fd;
     if (n->work_fd < 0)
         err_sys(e, errno, "virtio-net: eventfd");
     else

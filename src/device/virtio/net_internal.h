@@ -64,7 +64,8 @@ struct virtio_net {
     uint64_t guest_offloads; /* of NET_GUEST_OFFLOADS: what received frames may use now */
     struct net_filter filter;
 
-    /* The loop's work, asked for by net_wake. */
+    /* The loop's work, asked for by net_wake, or by a kick of the frames' queues where the accelerator has
+     * doorbells. */
     int work_fd;
     struct loop_fd *work;
     bool offload_wanted; /* tell the backend what was negotiated */

@@ -52,6 +52,8 @@ enum {
     COMMON_SIZE = 0x40,
 };
 
+_Static_assert((int)VIRTIO_MAX_QUEUES <= (int)MEM_BELLS, "each queue may have a bell");
+
 #define REG(offset, size) ((uint32_t)(offset) << 4 | (size))
 
 struct virtio_pci {
@@ -445,7 +447,11 @@ struct device *virtio_pci_new(struct pci_root *root, unsigned slot, struct virti
     p->pci.config[PCI_REG_INTERRUPT_PIN] = 1;
     p->pci.config_reading = config_reading;
     p->pci.config_written = config_written;
-    const struct pci_bar bar = {.size = VIRTIO_PCI_BAR_SIZE, .mem64 = true, .ops = &bar_ops, .opaque = p};
+    struct pci_bar bar = {.size = VIRTIO_PCI_BAR_SIZE, .mem64 = true, .ops = &bar_ops, .opaque = p};
+    for (unsigned i = 0; i < d->queues; i++)
+        if (d->vq[i].bell >= 0)
+            bar.bell[bar.bells++] =
+                (struct mem_bell){VIRTIO_PCI_NOTIFY + i * VIRTIO_PCI_NOTIFY_STEP, d->vq[i].bell};
     pci_set_bar(&p->pci, 0, &bar);
     int rc = pci_add_msix(&p->pci, d->queues + 1, 0, VIRTIO_PCI_MSIX_TABLE, VIRTIO_PCI_MSIX_PBA, e);
     add_caps(p);

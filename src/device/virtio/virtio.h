@@ -11,7 +11,8 @@
  *
  * Where work is done: a kick is served inline on the vCPU's thread wherever the backend takes work from any
  * thread (blk, console, rng): submitting costs 1 to 5 us, waking a sleeping loop on another CPU up to 50 us.
- * Net sends are the loop's by contract (net.h).
+ * Net's frames are the loop's by contract (net.h): its queues have bells, so that a kick under KVM signals
+ * the loop without leaving the kernel (virtio-pci; virtio-mmio has one register for all queues, and calls).
  *
  * Requests outlive resets. Whoever holds a chain over a drop of the lock keeps virtqueue.epoch with it, and
  * on return either finds it unchanged and pushes, or calls virtq_done and forgets. Until then the queue is
@@ -52,6 +53,9 @@ struct virtqueue {
     uint32_t epoch;    /* bumped by reset of the device or of this queue */
     uint16_t staged;   /* used entries written beyond used_idx and not published */
     uint16_t index;
+    /* An eventfd by which a kick may reach the device instead of its ops->queue, or -1. The device sets it
+     * before a transport takes it over, and looks at the queue by itself when it is signalled. */
+    int bell;
     struct virtio_dev *dev;
 };
 

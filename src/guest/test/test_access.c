@@ -351,6 +351,44 @@ static void impossible_sizes_are_refused(void **state)
     assert_non_null(strstr(e.msg, "vast"));
 }
 
+static void a_bell_is_where_its_region_shows_and_nowhere_else(void **state)
+{
+    struct ctx *c = *state;
+    const struct mem_region r = {.name = "bells",
+                                 .base = 20 * P,
+                                 .size = 2 * P,
+                                 .kind = MEM_MMIO,
+                                 .ops = &wide,
+                                 .opaque = &c->dev,
+                                 .bell = {{8, 5}, {P + 16, 6}},
+                                 .bells = 2};
+    struct mem_region bad = r, cover = {.name = "cover",
+                                        .base = 20 * P,
+                                        .size = P,
+                                        .priority = 1,
+                                        .kind = MEM_RAM,
+                                        .ram = c->ram};
+    struct mem_region *m = mem_add(c->m, &r, NULL);
+    assert_non_null(m);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 20 * P + 8), 5);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 20 * P + 9), -1);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 21 * P + 16), 6);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 16), -1);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 30 * P), -1);
+    struct mem_region *over = mem_add(c->m, &cover, NULL);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 20 * P + 8), -1);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 21 * P + 16),
+                     6); /* in a section that begins inside the region */
+    mem_remove(c->m, over);
+    mem_set_base(c->m, m, 40 * P);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 20 * P + 8), -1);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 40 * P + 8), 5);
+    mem_set_enabled(c->m, m, false);
+    assert_int_equal(mem_bell_at(mem_view(c->m), 40 * P + 8), -1);
+    bad.bells = MEM_BELLS + 1;
+    assert_null(mem_add(c->m, &bad, NULL));
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -368,6 +406,7 @@ int main(void)
         T(a_write_marks_its_pages_dirty_and_no_other),
         T(a_write_to_a_page_with_code_bumps_its_generation),
         T(ram_size_counts_ram_alone),
+        T(a_bell_is_where_its_region_shows_and_nowhere_else),
         cmocka_unit_test(shared_ram_its_notes_and_generations_are_seen_by_a_child_process),
         cmocka_unit_test(a_snapshots_memory_is_copied_on_write_and_its_file_never_changes),
         cmocka_unit_test(impossible_sizes_are_refused),

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/check.h"
 #include "device/virtio/regs.h"
 
@@ -250,6 +251,12 @@ bool drv_queue_resetting(struct rig *r, unsigned queue)
 
 void drv_kick(struct rig *r, unsigned queue)
 {
+    uint64_t one = 1, gpa = r->bar + VIRTIO_PCI_NOTIFY + VIRTIO_PCI_NOTIFY_STEP * queue;
+    int bell = r->bells && r->transport != RIG_OVER_MMIO ? mem_bell_at(mem_view(r->mem), gpa) : -1;
+    if (bell >= 0) {
+        CHECK(write(bell, &one, sizeof(one)) == sizeof(one));
+        return;
+    }
     put(r, VIRTIO_PCI_NOTIFY + VIRTIO_PCI_NOTIFY_STEP * queue, 2, 0x50, queue);
 }
 

@@ -40,6 +40,7 @@ struct rig {
     struct pci_root *root;
     struct device *dev; /* the transport, when plugged */
     struct virtio_dev *vd;
+    bool bells;                /* kicks ring the doorbell where the queue has one, as an accelerator would */
     uint64_t bar;              /* of virtio-pci */
     unsigned msi[RIG_VECTORS]; /* messages by vector: driver gives vector v the data RIG_MSI_DATA + v */
     unsigned msi_stray;

@@ -22,6 +22,8 @@ enum { RX, TX, CTRL, RX_BUF = 512 };
 
 static const uint8_t own[6] = {0x52, 0x54, 0, 1, 2, 3};
 
+static bool by_bell; /* kicks arrive by doorbell where there are any: all tests run both ways */
+
 struct bed {
     struct rig r;
     struct fake_net net;
@@ -44,6 +46,7 @@ static struct bed *open_bed(enum rig_transport t, const struct net_caps *caps, u
     struct virtio_net_config cfg = {0};
     memcpy(cfg.mac, own, 6);
     rig_init(&b->r, t);
+    b->r.bells = by_bell;
     fake_net_init(&b->net);
     if (caps)
         b->net.caps = *caps;
@@ -487,6 +490,57 @@ static void a_paused_card_neither_sends_nor_receives(void **s)
     close_bed(b);
 }
 
+static void only_the_queues_of_frames_over_pci_have_bells(void **s)
+{
+    (void)s;
+    EACH_TRANSPORT(t)
+    {
+        struct bed *b = open_bed(t, NULL, USUAL);
+        const struct mem_view *v = mem_view(b->r.mem);
+        for (unsigned q = 0; q < 4; q++) {
+            int bell =
+                mem_bell_at(v, t == RIG_OVER_MMIO ? RIG_MMIO + 0x50 : b->r.bar + VIRTIO_PCI_NOTIFY + 4 * q);
+            assert_int_equal(bell >= 0, t != RIG_OVER_MMIO && (q == RX || q == TX));
+        }
+        assert_int_equal(mem_bell_at(v, b->r.bar + VIRTIO_PCI_NOTIFY + 2), -1);
+        close_bed(b);
+    }
+}
+
+/* A bell is heard later than it is rung: what it was for may be gone. */
+static void a_bell_that_outlives_a_reset_or_comes_twice_does_nothing(void **s)
+{
+    struct bed *b = open_bed(RIG_PCI, NULL, USUAL);
+    uint32_t id, len;
+    (void)s;
+    make_frame((uint8_t *)rig_at(&b->r, b->out) + 12, own, 100);
+    ring_add(&b->ring[TX], &(struct ring_buf){b->out, 112, false}, 1);
+    ring_kick(&b->ring[TX]);
+    drv_set_status(&b->r, 0);
+    rig_turn(&b->r);
+    assert_int_equal(b->net.sent, 0);
+    restart(b, USUAL);
+    drv_kick(&b->r, TX);
+    drv_kick(&b->r, RX);
+    rig_turn(&b->r);
+    assert_int_equal(b->net.sent, 0);
+    ring_add(&b->ring[TX], &(struct ring_buf){b->out, 112, false}, 1);
+    for (unsigned i = 0; i < 3; i++)
+        ring_kick(&b->ring[TX]);
+    rig_turn(&b->r);
+    assert_int_equal(b->net.sent, 1);
+    assert_true(ring_take(&b->ring[TX], &id, &len));
+    assert_int_equal(drv_status(&b->r) & 64, 0);
+    close_bed(b);
+}
+
+static int use_bells(void **s)
+{
+    (void)s;
+    by_bell = true;
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,6 +560,9 @@ int main(void)
         cmocka_unit_test(an_announcement_is_asked_for_and_acknowledged),
         cmocka_unit_test(malformed_buffers_break_the_device),
         cmocka_unit_test(a_paused_card_neither_sends_nor_receives),
+        cmocka_unit_test(only_the_queues_of_frames_over_pci_have_bells),
+        cmocka_unit_test(a_bell_that_outlives_a_reset_or_comes_twice_does_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("kicks by call", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("kicks by doorbell", tests, use_bells, NULL);
 }
