@@ -9,6 +9,7 @@ unsigned what = 0x7f;
 static unsigned rounds = 4;
 static uint64_t seed = 1;
 unsigned next_cpu = 1;
+static unsigned up; /* CPUs that run hammer() */
 uint64_t pml4[512] __attribute__((aligned(4096)));
 static uint64_t pdpt[512] __attribute__((aligned(4096)));
 static uint64_t pd[64][512] __attribute__((aligned(4096)));
@@ -19,7 +20,7 @@ struct gate {
     uint16_t mid;
     uint32_t high, zero;
 } idt[256] __attribute__((aligned(16)));
-extern const uint8_t gates[], trampoline[], trampoline_end[], bounce[];
+extern const uint8_t start[], etext[], gates[], trampoline[], trampoline_end[], bounce[];
 
 void *memcpy(void *to, const void *from, size_t n)
 {
@@ -39,15 +40,25 @@ struct frame {
     uint64_t scratch[9], vector, error, rip, cs, rflags, rsp, ss;
 };
 
+static void end_of_try(struct frame *f)
+{
+    f->rip = (uint64_t)bounce;
+    f->rsp = (f->rsp - 256) & ~15ull;
+    f->rflags &= ~0x200ull;
+}
+
 void trap(struct frame *f)
 {
     struct cpu *c = me();
-    if (f->vector < 32 && f->vector != 2 && f->vector != 1) {
+    if (f->vector == 2) {
+        if (c->armed && (f->rip < (uint64_t)start || f->rip >= (uint64_t)etext))
+            end_of_try(f);
+        return;
+    }
+    if (f->vector < 32 && f->vector != 1) {
         /* Interrupts may carry such a vector as well: those come only while the window is open. */
         if (c->armed) {
-            f->rip = (uint64_t)bounce;
-            f->rsp = (f->rsp - 256) & ~15ull;
-            f->rflags &= ~0x200ull;
+            end_of_try(f);
             return;
         }
         if (!c->burst)
@@ -166,16 +177,29 @@ static void wake_others(void)
     }
 }
 
+/* What a CPU fetches from registers and runs may be a HLT, or a jump to itself: an NMI to all others gets it
+ * out of there. Not before all of them have an IDT; there are as many as CPUID leaf 0xB says. */
+static void alert_others(void)
+{
+    unsigned a = 0xb, n, c = 1, d;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(n), "+c"(c), "=d"(d));
+    if (__atomic_load_n(&up, __ATOMIC_SEQ_CST) == n)
+        wr(LAPIC + 0x300, 4, 0xc4400);
+}
+
 void hammer(unsigned index)
 {
     struct cpu *c = me();
     c->index = index;
+    __atomic_fetch_add(&up, 1, __ATOMIC_SEQ_CST);
     c->rng = (seed + 1) * 0x9e3779b97f4a7c15ull + index * 0xd1342543de82ef95ull;
     if (index == 0) {
         wake_others();
         fix_bars();
     }
     for (unsigned i = 0; i < rounds || index; i++) {
+        if (index)
+            alert_others();
         if (what & DO_VIRTIO)
             do_virtio();
         if (what & DO_PORTS && i % 4 == 0)
