@@ -42,6 +42,8 @@ struct ram {
     uint8_t *notes; /* size / MEM_PAGE bytes of PAGE_* */
     uint32_t *gens; /* size / MEM_PAGE generations: changes whenever a page with PAGE_CODE is written */
     enum ram_backing backing;
+    void (*code_written)(void *opaque); /* ram_on_code_written */
+    void *code_opaque;
     char name[16];
 };
 
@@ -55,6 +57,9 @@ void ram_free(struct ram *r); /* NULL is fine; never what a map owns */
 /* After bytes [off, off+len) were written by host pointer: notes dirty pages and bumps generations. Any
  * thread. */
 void ram_written(struct ram *r, uint64_t off, uint64_t len);
+/* Who is told, on the writer's thread and after the generations have changed, that ram_written met pages with
+ * PAGE_CODE: an engine that runs translated code without looking at generations. NULL: nobody. */
+void ram_on_code_written(struct ram *r, void (*fn)(void *opaque), void *opaque);
 
 /* ---- the map ---- */
 

@@ -138,13 +138,25 @@ void ram_written(struct ram *r, uint64_t off, uint64_t len)
 {
     if (!len)
         return;
+    bool code = false;
     full_barrier(); /* the bytes are in place before the note is looked at: see PAGE_CODE in the engine's
                        block.c */
     for (uint64_t page = off / MEM_PAGE, last = (off + len - 1) / MEM_PAGE; page <= last; page++) {
         uint8_t note = __atomic_load_n(&r->notes[page], __ATOMIC_RELAXED);
         if (note & PAGE_CODE)
             __atomic_fetch_add(&r->gens[page], 1, __ATOMIC_SEQ_CST);
+        code |= note & PAGE_CODE;
         if (!(note & PAGE_DIRTY))
             __atomic_fetch_or(&r->notes[page], PAGE_DIRTY, __ATOMIC_SEQ_CST);
     }
+    void (*tell)(void *) = __atomic_load_n(&r->code_written, __ATOMIC_ACQUIRE);
+    if (code && tell)
+        tell(r->code_opaque);
+}
+
+void ram_on_code_written(struct ram *r, void (*fn)(void *opaque), void *opaque)
+{
+    if (fn)
+        r->code_opaque = opaque;
+    __atomic_store_n(&r->code_written, fn, __ATOMIC_RELEASE);
 }

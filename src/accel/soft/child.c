@@ -137,6 +137,8 @@ static void *child_vcpu(void *arg)
     unsigned cpu = this_cpu(s);
     struct soft_mailbox *b = &s->shared->box[cpu];
 
+    if (soft_timer_new(s, cpu))
+        _exit(1);
     __atomic_fetch_add(&s->shared->started, 1, __ATOMIC_SEQ_CST);
     for (bool woken = false;; woken = pass_turn(s, b, TURN_EXIT)) {
         wait_turn(s, b, 1u << TURN_RUN, 0, &s->patience[cpu][woken]);
@@ -166,13 +168,13 @@ static int start_threads(struct soft *s)
 static int give_up_the_rest(struct soft *s, int pipe_end)
 {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    struct confine_range keep[4 + 3 * SOFT_MAX_SHARED];
+    struct confine_range keep[5 + 3 * SOFT_MAX_SHARED];
     size_t n = 0;
 
-    uint64_t twin = engine_machine_code(s->engine);
     keep[n++] = (struct confine_range){(uintptr_t)s, (uintptr_t)s + sizeof(*s)};
     keep[n++] = (struct confine_range){(uintptr_t)s->engine, (uintptr_t)s->engine + s->arena_size};
-    keep[n++] = (struct confine_range){twin, twin + 1};
+    for (unsigned i = 0; i < 2; i++)
+        keep[n++] = (struct confine_range){engine_machine_code(s->engine, i), engine_machine_code(s->engine, i) + 1};
     keep[n++] =
         (struct confine_range){(uintptr_t)s->stacks, (uintptr_t)s->stacks + (size_t)s->cfg.cpus * STACK_SIZE};
     for (unsigned i = 0; i < s->memory_count; i++) {

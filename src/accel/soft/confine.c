@@ -150,6 +150,7 @@ int confine_calls(void)
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         ALLOW(SYS_futex),         /* sleep.c, mailboxes */
         ALLOW(SYS_sched_yield),   /* world.c, native_area.c */
+        ALLOW(SYS_timer_settime), /* timer.c */
         ALLOW(SYS_membarrier),    /* block.c */
         ALLOW(SYS_clock_gettime), /* where the vDSO cannot answer */
         ALLOW(SYS_read),          /* the pipe that says the parent lives */

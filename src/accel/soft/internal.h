@@ -10,6 +10,7 @@
 #define SOFT_INTERNAL_H
 #include <stdbool.h>
 #include <sys/types.h>
+#include <time.h>
 #include "accel/accel.h"
 #include "accel/soft/engine/engine.h"
 #include "guest/mem.h"
@@ -63,6 +64,12 @@ struct soft {
     struct soft_vcpu *vcpu[ENGINE_MAX_CPUS];
     struct mem_listener listener;
     uint32_t tsc_khz;
+    struct soft_timer {
+        struct engine *engine;
+        unsigned cpu;
+        timer_t id;
+        bool ready;
+    } timer[ENGINE_MAX_CPUS]; /* each made by its vCPU's thread */
     /* engine_process */
     bool child_side;
     pid_t child;         /* 0: threads */
@@ -83,6 +90,14 @@ struct soft {
 
 void soft_sleep(uint32_t *word, uint64_t host_deadline_ns); /* UINT64_MAX: none */
 void soft_wake(uint32_t *word);
+
+/* ---- timer.c ---- */
+
+/* On the vCPU's own thread, once: 0 or -errno. */
+int soft_timer_new(struct soft *s, unsigned cpu);
+/* On the vCPU's own thread: have engine_timer called at this time of CLOCK_MONOTONIC, in place of what was armed. */
+void soft_timer_arm(struct soft *s, unsigned cpu, uint64_t host_ns);
+void soft_timer_free(struct soft *s, unsigned cpu);
 
 /* ---- child.c ---- */
 

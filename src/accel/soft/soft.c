@@ -106,6 +106,15 @@ static void out_sleep(void *o, unsigned cpu, uint64_t deadline_ns)
     mem_reader_offline(s->vcpu[cpu]->reader, false);
 }
 
+static void out_arm(void *o, unsigned cpu, uint64_t deadline_ns)
+{
+    struct soft *s = o;
+    if (s->child_side)
+        soft_timer_arm(s, cpu, deadline_ns + __atomic_load_n(&s->shared->time_off, __ATOMIC_RELAXED));
+    else
+        soft_timer_arm(s, cpu, clock_to_host(s->cfg.clock, deadline_ns));
+}
+
 static void out_wake(void *o, unsigned cpu)
 {
     soft_wake(&((struct soft *)o)->shared->sleep[cpu]);
@@ -143,6 +152,7 @@ static const struct engine_outside outside = {
     .now_ns = out_now,
     .wall_ns = out_wall,
     .sleep = out_sleep,
+    .arm = out_arm,
     .wake = out_wake,
     .barrier = out_barrier,
     .quiescent = out_quiescent,
@@ -151,11 +161,19 @@ static const struct engine_outside outside = {
 
 /* ---- memory ---- */
 
+static void on_code_written(void *opaque)
+{
+    engine_code_event(((struct soft *)opaque)->engine);
+}
+
 static void on_map_changed(void *opaque, const struct mem_view *was, const struct mem_view *now)
 {
     struct soft *s = opaque;
     struct engine_slot slot[ENGINE_MAX_SLOTS];
     (void)was;
+    for (size_t i = 0; i < now->count; i++)
+        if (now->section[i].region->ram)
+            ram_on_code_written(now->section[i].region->ram, on_code_written, s);
     unsigned n = soft_slots(now, slot), kept = 0;
     for (unsigned i = 0; i < n; i++)
         if (!s->child ||
@@ -191,6 +209,7 @@ static void soft_vcpu_free(struct vcpu *base)
 {
     struct soft_vcpu *v = CONTAINER_OF(base, struct soft_vcpu, base);
     soft_of(base->accel)->vcpu[base->index] = NULL;
+    soft_timer_free(soft_of(base->accel), base->index);
     mem_reader_free(v->reader);
     free(v);
 }
@@ -205,6 +224,11 @@ static enum vcpu_exit soft_run(struct vcpu *base, struct vcpu_exit_info *info, s
         if (soft_child_run(s, base->index, &kind, &x, e))
             return VCPU_FAILED;
     } else {
+        int r = soft_timer_new(s, base->index);
+        if (r) {
+            err_sys(e, -r, "CPU %u: cannot make a timer", base->index);
+            return VCPU_FAILED;
+        }
         mem_reader_offline(v->reader, false);
         kind = engine_run(s->engine, base->index, &x);
         mem_reader_offline(v->reader, true);
@@ -339,8 +363,13 @@ static uint32_t soft_tsc_khz(struct accel *a)
 static void soft_close(struct accel *a)
 {
     struct soft *s = soft_of(a);
-    if (s->listener.changed)
+    if (s->listener.changed) {
+        const struct mem_view *v = mem_view(s->cfg.mem);
+        for (size_t i = 0; i < v->count; i++)
+            if (v->section[i].region->ram)
+                ram_on_code_written(v->section[i].region->ram, NULL, NULL);
         mem_unlisten(s->cfg.mem, &s->listener);
+    }
     bool threads = !s->child;
     soft_child_stop(s);
     if (s->engine && threads)

@@ -101,7 +101,7 @@ void block_decode_one(struct cpu *c, struct insn *in)
 /* ---- the page's note ---- */
 
 /* Mark the page as code and return its generation, as of before any byte that is read after this. */
-static uint32_t claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen)
+uint32_t block_claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen)
 {
     struct engine *en = c->engine;
 
@@ -118,8 +118,7 @@ static uint32_t claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen)
     }
 }
 
-/* Is the page's code still what was claimed? The bytes have been read in between. */
-static const uint32_t *gen_of(struct cpu *c, uint64_t gpa, uint8_t **note)
+uint32_t *block_gen_of(struct cpu *c, uint64_t gpa, uint8_t **note)
 {
     const struct engine_slot *s = slot_find(c, gpa);
 
@@ -127,6 +126,27 @@ static const uint32_t *gen_of(struct cpu *c, uint64_t gpa, uint8_t **note)
         return NULL;
     *note = &s->notes[(gpa - s->gpa) >> 12];
     return &s->gens[(gpa - s->gpa) >> 12];
+}
+
+bool block_close_page(struct cpu *c, const struct place *p)
+{
+    struct engine *en = c->engine;
+    const uint8_t *host = p->host;
+    uint8_t *note;
+
+    if (!host || !(__atomic_load_n(p->note, __ATOMIC_SEQ_CST) & NOTE_FAST) || !block_gen_of(c, p->gpa, &note))
+        return false;
+    __atomic_fetch_or(note, PAGE_CODE, __ATOMIC_SEQ_CST); /* from here on no fast TLB gets it anew */
+    if (en->cpus > 1)
+        world_stop(en, c);
+    for (unsigned i = 0; i < en->cpus; i++)
+        ftlb_drop_writes(en->cpu[i], host);
+    __atomic_fetch_and(note, (uint8_t)~NOTE_FAST, __ATOMIC_SEQ_CST);
+    if (en->cpus > 1) {
+        world_go(en);
+        cpu_enter(c);
+    }
+    return true;
 }
 
 /* ---- building ---- */
@@ -182,9 +202,12 @@ static void decode_crossing(struct cpu *c, struct block *b, const struct place *
     uint64_t linear = code_linear(c, c->rip + room);
 
     cpu_place(c, linear, TLB_FETCH, c->tlb_user, &q);
-    b->gen2 = q.host ? gen_of(c, q.gpa, &note) : NULL;
+    b->gen2 = q.host ? block_gen_of(c, q.gpa, &note) : NULL;
+    if (b->gen2 && (__atomic_load_n(note, __ATOMIC_SEQ_CST) & NOTE_FAST))
+        b->gen2 =
+            NULL; /* not to be closed here, where pointers are held: built once more when it runs again */
     if (b->gen2)
-        b->gen2_at = claim_page(c, note, b->gen2);
+        b->gen2_at = block_claim_page(c, note, b->gen2);
     b->page2 = q.gpa & ~0xfffull;
     if (!b->gen2)
         b->gen = NULL; /* not cacheable */
@@ -219,7 +242,7 @@ static struct block *uncached(struct cpu *c)
 static struct block *build(struct cpu *c, const struct place *p, uint64_t key)
 {
     uint8_t *note;
-    const uint32_t *gen = gen_of(c, p->gpa, &note);
+    const uint32_t *gen = block_gen_of(c, p->gpa, &note);
     unsigned room = 4096 - (unsigned)(p->gpa & 0xfff);
 
     if (!gen)
@@ -227,7 +250,7 @@ static struct block *build(struct cpu *c, const struct place *p, uint64_t key)
     struct block *b = new_block(c);
     b->key = key;
     b->gen = gen;
-    b->gen_at = claim_page(c, note, gen);
+    b->gen_at = block_claim_page(c, note, gen);
     decode_page(c, b, p->host, room);
     if (!b->count) {
         decode_crossing(c, b, p, room);
@@ -248,9 +271,9 @@ static bool still_same(struct cpu *c, struct block *b, const struct place *p)
 
     if (b->page2)
         return false;
-    if (gen_of(c, p->gpa, &note) != b->gen)
+    if (block_gen_of(c, p->gpa, &note) != b->gen)
         return false;
-    uint32_t g = claim_page(c, note, b->gen);
+    uint32_t g = block_claim_page(c, note, b->gen);
     for (unsigned i = 0; i < b->count; i++) {
         uint8_t now[15];
         host_copy(now, p->host + at, b->insn[i].len);
@@ -303,7 +326,9 @@ struct block *block_get(struct cpu *c)
     uint64_t linear = code_linear(c, c->rip);
     struct place p;
 
-    cpu_place(c, linear, TLB_FETCH, c->tlb_user, &p);
+    do
+        cpu_place(c, linear, TLB_FETCH, c->tlb_user, &p);
+    while (block_close_page(c, &p));
     if (!p.host)
         return uncached(c);
     uint64_t key = p.gpa << 2 | c->mode;

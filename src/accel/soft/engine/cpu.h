@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include "accel/accel.h"
 #include "accel/soft/engine/engine.h"
+#include "accel/soft/engine/xfast.h"
 #include "x86/regs.h"
 #include "x86/state.h"
 
@@ -110,6 +111,7 @@ struct cpu {
         uint64_t key;
         struct block *block;
     } jump[JUMP_SIZE];
+    struct xfast x;
 
     /* --- what the VMM follows --- */
     struct ENGINE_FIXED {
@@ -118,6 +120,7 @@ struct cpu {
         struct cpu_private *priv;   /* run.c, lapic.c, block.c: their own state, in the arena */
         struct native_area *native; /* thunks of machine code (native.h): set when the engine is built, never
                                        NULL when instructions run */
+        struct cpu *self;           /* for translated code, which only has GS */
     };
 };
 

@@ -27,7 +27,7 @@ static size_t cpu_size(void)
 
 size_t engine_arena_size(const struct engine_config *cfg)
 {
-    return part(sizeof(struct engine)) + cfg->cpus * cpu_size() + native_area_size(cfg->cpus);
+    return part(sizeof(struct engine)) + cfg->cpus * cpu_size() + native_area_size(cfg->cpus) + part(xcache_size());
 }
 
 static void init_cpu(struct engine *en, unsigned i, uint8_t *at, const struct x86_cpuid *cpuid)
@@ -37,6 +37,7 @@ static void init_cpu(struct engine *en, unsigned i, uint8_t *at, const struct x8
 
     en->cpu[i] = c;
     c->engine = en;
+    c->self = c;
     c->index = i;
     c->native = en->native;
     c->priv = p;
@@ -71,6 +72,7 @@ struct engine *engine_init(void *arena, size_t size, const struct engine_config 
     en->log_exceptions = cfg->log_exceptions;
     at += part(sizeof(struct engine));
     en->native = native_area_init(at + cfg->cpus * cpu_size(), cfg->cpus);
+    en->xlate = (struct xcache *)(void *)((uint8_t *)en->native + part(native_area_size(cfg->cpus)));
     for (unsigned i = 0; i < cfg->cpus; i++) {
         init_cpu(en, i, at, &cfg->cpuid[i]);
         at += cpu_size();
@@ -83,17 +85,21 @@ int engine_attach(struct engine *en, const struct engine_outside *out, void *opa
     en->out = *out;
     en->opaque = opaque;
     en->attached = 1;
-    return native_area_attach(en->native);
+    int r = native_area_attach(en->native);
+    if (!r)
+        xcache_attach(en);
+    return r;
 }
 
-uint64_t engine_machine_code(const struct engine *en)
+uint64_t engine_machine_code(const struct engine *en, unsigned i)
 {
-    return en->native->exec;
+    return i ? xcache_code(en) : en->native->exec;
 }
 
 void engine_drop_machine_code(struct engine *en)
 {
     native_area_detach(en->native);
+    xcache_detach(en);
 }
 
 /* Parts marked ENGINE_FIXED reach to the end of their structures. */
@@ -153,6 +159,11 @@ void engine_poke(struct engine *en, unsigned cpu, uint32_t what)
 void engine_kick(struct engine *en, unsigned cpu)
 {
     engine_poke(en, cpu, ATT_KICK);
+}
+
+void engine_timer(struct engine *en, unsigned cpu)
+{
+    cpu_attention(en->cpu[cpu], ATT_TIMER);
 }
 
 void engine_nmi(struct engine *en, unsigned cpu)

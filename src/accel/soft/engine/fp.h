@@ -119,7 +119,7 @@ static inline void fp_store(struct cpu *c, unsigned seg, uint64_t off, const voi
             fp_copy((void *)(uintptr_t)(linear + t->addend), in, n);
             __asm__ volatile("" ::: "memory"); /* as cpu_store: the note is read after the store */
             if (note_has_code(t->note))
-                cpu_code_written(c, t->gpa);
+                cpu_code_written(c, t->gpa | (linear & 0xfff), n);
             return;
         }
     }

@@ -127,7 +127,7 @@ static void write_place(struct cpu *c, const struct place *p, const uint8_t *in,
         } else {
             host_copy(p->host, in, n);
         }
-        note_written(c, p->note, p->gpa);
+        note_written(c, p->note, p->gpa, n);
         return;
     }
     uint64_t gpa = p->gpa;
@@ -175,8 +175,8 @@ void linear_store(struct cpu *c, uint64_t linear, const void *in, unsigned n, en
         uint64_t v = 0;
         memcpy(&v, in, n);
         host_store((uintptr_t)p.a.host, n, v);
-        note_written(c, p.a.note, p.a.gpa);
-        note_written(c, p.b.note, p.b.gpa);
+        note_written(c, p.a.note, p.a.gpa, p.n1);
+        note_written(c, p.b.note, p.b.gpa, p.n2);
         return;
     }
     write_place(c, &p.a, in, p.n1);
@@ -366,9 +366,9 @@ void cpu_ref_end_slow(struct cpu_ref *r)
     struct cpu *c = r->c;
 
     if (r->host) {
-        note_written(c, r->note[0], r->gpa[0]);
+        note_written(c, r->note[0], r->gpa[0], r->size);
         if (r->note[1])
-            note_written(c, r->note[1], r->gpa[1]);
+            note_written(c, r->note[1], r->gpa[1], r->size);
     }
     if (r->locked) {
         c->priv->holds_world = 0;
@@ -422,7 +422,7 @@ void cpu_bulk_written(struct cpu *c, unsigned seg, uint64_t off, unsigned n)
     if (!n)
         return;
     cpu_place(c, cpu_linear(c, seg, off), TLB_WRITE, c->tlb_user, &p);
-    note_written(c, p.note, p.gpa);
+    note_written(c, p.note, p.gpa, n);
 }
 
 /* ---- stack ---- */

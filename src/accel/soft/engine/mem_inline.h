@@ -13,7 +13,7 @@
 uint64_t cpu_load_slow(struct cpu *c, unsigned seg, uint64_t off, unsigned size);
 void cpu_store_slow(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t value);
 /* A store went to a page whose note says PAGE_CODE: decoded instructions of it, everywhere, are dropped. */
-void cpu_code_written(struct cpu *c, uint64_t gpa);
+void cpu_code_written(struct cpu *c, uint64_t gpa, unsigned n); /* n bytes, within the page */
 
 /* Host memory of any alignment; one access of that size (aligned ones are single-copy atomic on every host
  * CPU). By inline assembly, so that no compiler splits or repeats it, and because a guest may race with
@@ -112,7 +112,7 @@ static inline void cpu_store(struct cpu *c, unsigned seg, uint64_t off, unsigned
         if (t) {
             host_store(linear + t->addend, size, value);
             if (note_has_code(t->note))
-                cpu_code_written(c, t->gpa);
+                cpu_code_written(c, t->gpa | (linear & 0xfff), size);
             return;
         }
     }
@@ -133,7 +133,7 @@ static inline void cpu_ref(struct cpu *c, unsigned seg, uint64_t off, unsigned s
         if (t) {
             r->host = (uint8_t *)(uintptr_t)(linear + t->addend);
             r->c = c;
-            r->gpa[0] = t->gpa;
+            r->gpa[0] = t->gpa | (linear & 0xfff);
             r->note[0] = t->note;
             r->note[1] = 0;
             r->size = (uint8_t)size;

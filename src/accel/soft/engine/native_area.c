@@ -33,29 +33,30 @@ struct native_area *native_area_init(void *mem, unsigned cpus)
 }
 
 /* Is `exec` this process's second view of the area? Then its pages are the area's own, and say so. */
-static bool have_twin(const struct native_area *a)
+static bool have_view(const void *area, uint64_t exec, const uint64_t *where)
 {
     unsigned char resident;
-    if (!a->exec || mincore((void *)(uintptr_t)a->exec, NATIVE_PAGE, &resident) < 0)
+    if (!exec || mincore((void *)(uintptr_t)(exec & ~(uint64_t)(NATIVE_PAGE - 1)), NATIVE_PAGE, &resident) < 0)
         return false;
-    return ((const struct native_area *)(uintptr_t)a->exec)->exec == a->exec;
+    uint64_t there;
+    memcpy(&there, (const void *)(uintptr_t)(exec + ((uintptr_t)where - (uintptr_t)area)), sizeof there);
+    return there == exec;
 }
 
 /* mremap with an old size of 0 maps the pages of a shared mapping once more (mremap(2)). */
-int native_area_attach(struct native_area *a)
+int native_view(void *area, size_t size, uint64_t *exec)
 {
-    size_t size = native_area_size(a->cpus);
-    if (have_twin(a))
+    if (have_view(area, *exec, exec))
         return 0;
-    void *twin = mremap(a, 0, size, MREMAP_MAYMOVE);
-    if (twin == MAP_FAILED)
+    void *view = mremap(area, 0, size, MREMAP_MAYMOVE);
+    if (view == MAP_FAILED)
         return -errno;
-    if (mprotect(twin, size, PROT_READ | PROT_EXEC) < 0) {
+    if (mprotect(view, size, PROT_READ | PROT_EXEC) < 0) {
         int err = errno;
-        munmap(twin, size);
+        munmap(view, size);
         return -err;
     }
-    a->exec = (uintptr_t)twin;
+    *exec = (uintptr_t)view;
     return 0;
 }
 
@@ -63,6 +64,11 @@ void native_area_detach(const struct native_area *a)
 {
     if (a->exec)
         munmap((void *)(uintptr_t)a->exec, native_area_size(a->cpus));
+}
+
+int native_area_attach(struct native_area *a)
+{
+    return native_view(a, native_area_size(a->cpus), &a->exec);
 }
 
 static void lock(struct native_area *a)

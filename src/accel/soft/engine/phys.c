@@ -34,19 +34,21 @@ uint8_t *phys_host(struct cpu *c, uint64_t gpa, unsigned len, bool write)
     return s->host + (gpa - s->gpa);
 }
 
-void cpu_code_written(struct cpu *c, uint64_t gpa)
+void cpu_code_written(struct cpu *c, uint64_t gpa, unsigned n)
 {
     const struct engine_slot *s = slot_find(c, gpa);
 
     if (!s || !s->notes || !s->gens)
         return;
     uint64_t page = (gpa - s->gpa) >> 12;
+    c->priv->n_inval++;
+    c->leave_block = 1;
+    if (xcache_written(c, gpa, n))
+        return;
     /* first the note, then the generation: a decoder that set the note again in between sees the new
      * generation (block.c) */
     __atomic_fetch_and(&s->notes[page], (uint8_t) ~(PAGE_CODE | NOTE_CODE_SEEN), __ATOMIC_SEQ_CST);
     __atomic_fetch_add(&s->gens[page], 1, __ATOMIC_SEQ_CST);
-    c->priv->n_inval++;
-    c->leave_block = 1;
 }
 
 void phys_written(struct cpu *c, uint64_t gpa, unsigned len)
@@ -60,7 +62,7 @@ void phys_written(struct cpu *c, uint64_t gpa, unsigned len)
             uint8_t *note = &s->notes[(gpa - s->gpa) >> 12];
             if (c->engine->dirty_log)
                 __atomic_fetch_or(note, NOTE_WRITTEN, __ATOMIC_RELAXED);
-            note_written(c, note, gpa);
+            note_written(c, note, gpa, n);
         }
         gpa += n;
         len -= n;

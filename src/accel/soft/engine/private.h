@@ -38,6 +38,7 @@ enum { TLB_NO_ASID = 0xfff };
 
 /* Our own bits in a page's note, beside PAGE_CODE and PAGE_DIRTY of guest/mem.h. */
 enum {
+    NOTE_FAST = 0x20,      /* some fast TLB lets stores to it through (ftlb.c) */
     NOTE_CODE_SEEN = 0x40, /* a barrier has passed since PAGE_CODE was set: block.c */
     NOTE_WRITTEN = 0x80,   /* written by a vCPU since engine_dirty_collect */
 };
@@ -48,9 +49,11 @@ enum attention {
     ATT_NMI = 4,
     ATT_INIT = 8,
     ATT_SIPI = 16,
-    ATT_STOP = 32,   /* the world is being stopped */
-    ATT_TIMER = 128, /* look at the APIC timer now */
-    ATT_HALT = 256,  /* halted or waiting for SIPI; or an event is to be injected */
+    ATT_STOP = 32,         /* the world is being stopped */
+    ATT_CODE = 64,         /* units of translated code were dropped: empty the jump cache */
+    ATT_TIMER = 128,       /* look at the APIC timer now */
+    ATT_HALT = 256,        /* halted or waiting for SIPI; or an event is to be injected */
+    ATT_DEVICE_CODE = 512, /* a device wrote to pages that hold code */
 };
 
 /* How the run loop was entered by longjmp. */
@@ -75,7 +78,7 @@ struct lapic {
     uint32_t extint;      /* atomic: level of the LINT0 ExtINT line */
 };
 
-enum { PCID_SLOTS = 8 };
+enum { PCID_SLOTS = 8, XJC_LOG = 4096, XINSN_KEPT = 1024 };
 
 struct cpu_debugger {
     uint8_t single_step, software_breaks, on, pad;
@@ -117,6 +120,15 @@ struct cpu_private {
     struct x86_events inject; /* events that engine_set brought, delivered when the vCPU next runs */
     uint8_t has_inject;
     /* counters */
+    /* translated code: xcache.c */
+    uint8_t interpret_once;
+    uint64_t armed; /* guest ns at which engine_timer comes; 0: not at all */
+    uint32_t jc_logged[2]; /* by half of linear space: entries of the jump cache that were filled */
+    uint16_t jc_log[2][XJC_LOG];
+    uint64_t jc_pages[16];          /* bloom of the pages with such entries */
+    uint64_t xinsn_key[XINSN_KEPT]; /* decoded instructions of ways out */
+    struct insn xinsn[XINSN_KEPT];
+    uint64_t n_slow;
     uint64_t n_blocks, n_pio, n_mmio, n_halt, n_miss, n_intr, n_inval, run_ns, run_from;
 
     struct ENGINE_FIXED {
@@ -147,6 +159,7 @@ struct engine {
         void *opaque;
         struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */
         struct cpu *cpu[ENGINE_MAX_CPUS];
+        struct xcache *xlate;
         struct native_area *native; /* thunks of machine code: native.h */
     };
 };
@@ -159,6 +172,7 @@ struct cpu *engine_cpu(struct engine *en, unsigned index);
 static inline void cpu_attention(struct cpu *c, uint32_t what) /* any thread */
 {
     __atomic_fetch_or(&c->attention, what, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&c->x.poll, 1, __ATOMIC_SEQ_CST);
 }
 static inline uint64_t engine_now(struct engine *en)
 {
@@ -236,6 +250,28 @@ static inline enum tlb_set cpu_system_set(const struct cpu *c) /* of implicit su
     return c->cr4 & CR4_SMAP ? TLB_SUPER_SMAP : TLB_SUPER;
 }
 
+/* ---- ftlb.c ---- */
+
+void ftlb_init(struct cpu *c);
+void ftlb_flush_half(struct cpu *c, unsigned half);
+void ftlb_flush_page(struct cpu *c, uint64_t linear);
+void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t linear, const struct place *p);
+void ftlb_drop_writes(struct cpu *c, const uint8_t *host);
+
+/* ---- xcache.c: translated code ---- */
+
+size_t xcache_size(void);
+void xcache_attach(struct engine *en);
+void xcache_detach(struct engine *en);
+bool xlate_possible(const struct cpu *c);
+bool xlate_run(struct cpu *c); /* run translated code at RIP; false: interpret one block */
+uint64_t xcache_code(const struct engine *en); /* address of the executable view */
+void xcache_distrust(struct engine *en); /* memory may have changed behind our back */
+bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n);
+void xcache_attention(struct cpu *c, uint32_t what);
+void jc_flush_half(struct cpu *c, unsigned half);
+void jc_flush_page(struct cpu *c, uint64_t linear);
+
 /* ---- mode.c ---- */
 
 void cpu_update_ac(struct cpu *c);                /* only RFLAGS.AC or CR0.AM changed */
@@ -253,10 +289,10 @@ static inline bool is_canonical(uint64_t a)
 {
     return (uint64_t)((int64_t)(a << 16) >> 16) == a;
 }
-static inline void note_written(struct cpu *c, const uint8_t *note, uint64_t gpa)
+static inline void note_written(struct cpu *c, const uint8_t *note, uint64_t gpa, unsigned n)
 {
     if (note_has_code(note))
-        cpu_code_written(c, gpa);
+        cpu_code_written(c, gpa, n);
 }
 /* n bytes at `off` lie within the limit of `s` (16- and 32-bit modes), expand-down included. */
 bool seg_holds(const struct x86_seg *s, uint64_t off, unsigned n);
@@ -384,6 +420,13 @@ struct block *block_get(struct cpu *c); /* the block at RIP; fetch faults do not
 void block_flush(struct cpu *c);
 void jump_flush(struct cpu *c);
 void jump_flush_page(struct cpu *c, uint64_t linear);
+/* The generation and the note of a page of memory, or NULL; mark it as code (block.c: self-modifying code).
+ */
+uint32_t *block_gen_of(struct cpu *c, uint64_t gpa, uint8_t **note);
+uint32_t block_claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen);
+/* Before a page is claimed: no fast TLB lets stores to it through any more. May stop the world: the caller
+ * holds no host pointers, and looks the place up again when this returns true. */
+bool block_close_page(struct cpu *c, const struct place *p);
 /* Decode the one instruction at RIP afresh into *in. Fetch faults do not return. */
 void block_decode_one(struct cpu *c, struct insn *in);
 

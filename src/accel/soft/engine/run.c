@@ -14,7 +14,7 @@
 #include <string.h>
 #include "accel/soft/engine/private.h"
 
-enum { BUDGET = 256, QUIET_TICKS = 16 };
+enum { BUDGET = 256, QUIET_TICKS = 16, QUIET_NS = 4000000 };
 
 /* ---- time ---- */
 
@@ -32,6 +32,21 @@ static void tick(struct cpu *c)
         en->out.quiescent(en->opaque, c->index);
         cpu_enter(c);
     }
+}
+
+/* Have the clock looked at when the APIC timer is due, and often enough for the outside's sake. */
+static void arm(struct cpu *c)
+{
+    struct cpu_private *p = c->priv;
+    struct engine *en = c->engine;
+    uint64_t latest = engine_now(en) + QUIET_NS;
+
+    if (!en->out.arm) {
+        __atomic_store_n(&c->x.poll, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    p->armed = p->timer_due < latest ? p->timer_due : latest;
+    en->out.arm(en->opaque, c->index, p->armed);
 }
 
 /* ---- what attention may want ---- */
@@ -158,6 +173,10 @@ static void service(struct cpu *c)
             clear_attention(c, ATT_KICK);
             cpu_exit(c, ENGINE_KICKED);
         }
+        if (a & (ATT_CODE | ATT_DEVICE_CODE)) {
+            clear_attention(c, ATT_CODE | ATT_DEVICE_CODE);
+            xcache_attention(c, a);
+        }
         if (a & ATT_STOP) {
             clear_attention(c, ATT_STOP);
             cpu_leave(c);
@@ -173,7 +192,9 @@ static void service(struct cpu *c)
         }
         if (a & ATT_TIMER) {
             clear_attention(c, ATT_TIMER);
-            lapic_timer_poll(c, engine_now(c->engine));
+            c->priv->armed = 0;
+            c->priv->ticks = UINT32_MAX; /* the outside is told that we stand still */
+            tick(c);
         }
         if (c->mp_state == X86_MP_RUNNABLE) {
             if (c->priv->has_inject)
@@ -264,6 +285,8 @@ static _Noreturn void loop(struct cpu *c)
     struct cpu_private *p = c->priv;
 
     for (;;) {
+        if (unlikely(__atomic_load_n(&c->x.poll, __ATOMIC_RELAXED))) /* before the look at what it is about */
+            __atomic_exchange_n(&c->x.poll, 0, __ATOMIC_SEQ_CST);
         uint32_t a = __atomic_load_n(&c->attention, __ATOMIC_RELAXED);
         if (unlikely(a) && !(a == ATT_INTR && !(c->rflags & X86_IF)))
             service(c);
@@ -272,6 +295,12 @@ static _Noreturn void loop(struct cpu *c)
         if (unlikely((c->rflags & (X86_TF | X86_RF)) || c->shadow || p->break_armed || p->dbg.single_step)) {
             careful(c);
             continue;
+        }
+        if (xlate_possible(c)) {
+            if (unlikely(!p->armed || p->timer_due < p->armed))
+                arm(c);
+            if (xlate_run(c))
+                continue;
         }
         const struct block *b = lookup(c);
         if (unlikely(beyond_limit(c, b->bytes))) {
@@ -289,8 +318,13 @@ static void begin(struct cpu *c, struct engine_exit_info *info)
     memset(info, 0, sizeof(*info));
     p->info = info;
     p->budget = BUDGET;
+    p->armed = 0;
     c->in_exception = 0;
     p->run_from = engine_now(c->engine);
+    if (c->x.on) {
+        __asm__ volatile("wrgsbase %0" : : "r"(c));
+        __asm__ volatile("stmxcsr %0" : "=m"(c->x.host_mxcsr));
+    }
     cpu_attention(c, ATT_INTR | ATT_TIMER | (asleep(c) || p->has_inject ? ATT_HALT : 0));
     cpu_enter(c);
 }

@@ -153,6 +153,7 @@ int engine_set(struct engine *en, unsigned cpu, const struct x86_state *s)
     debug_update(c);
     tlb_reset(c);
     block_flush(c);
+    xcache_distrust(en);
     return 0;
 }
 

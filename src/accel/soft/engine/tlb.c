@@ -21,6 +21,8 @@ static uint32_t new_asid(struct cpu *c)
         memset(c->tlb, 0xff, sizeof(c->tlb));
         memset(p->pcid, 0, sizeof(p->pcid));
         jump_flush(c);
+        ftlb_flush_half(c, 0);
+        ftlb_flush_half(c, 1);
         p->next_asid = 1;
         /* both halves need a number of the new round; the caller asked for one of them */
         c->asid[1] = p->next_asid++;
@@ -54,6 +56,7 @@ static void remember_pcid(struct cpu *c, uint16_t pcid, uint32_t asid)
 static void use_low(struct cpu *c, uint32_t asid)
 {
     c->asid[0] = asid;
+    ftlb_flush_half(c, 0);
     cpu_update_jump(c);
 }
 
@@ -69,6 +72,7 @@ static void flush_high(struct cpu *c)
     uint32_t asid = new_asid(c);
 
     c->asid[1] = asid;
+    ftlb_flush_half(c, 1);
     cpu_update_jump(c);
     c->priv->large_seen[1] = 0;
     c->priv->high_private = 0;
@@ -126,6 +130,7 @@ void cpu_tlb_flush_page(struct cpu *c, uint64_t linear)
         return;
     }
     jump_flush_page(c, linear);
+    ftlb_flush_page(c, linear);
     for (unsigned set = 0; set < 4; set++)
         for (unsigned kind = 0; kind < TLB_KINDS; kind++) {
             struct tlb_entry *t = &c->tlb[set][kind][linear >> 12 & (TLB_SIZE - 1)];
@@ -193,6 +198,7 @@ static void fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t l
     t->gpa = p->gpa & ~0xfffull;
     t->note = p->note;
     t->tag = page | c->asid[linear >> 63];
+    ftlb_fill(c, set, kind, linear, p);
 }
 
 static void remember(struct cpu *c, uint64_t linear, const struct walk *w)

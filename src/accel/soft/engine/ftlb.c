@@ -1,0 +1,107 @@
+/*
+ * ftlb: the fast TLB of translated code. It is filled together with the soft TLB (tlb.c) and never knows more
+ * than it.
+ */
+#include <string.h>
+#include "accel/soft/engine/private.h"
+
+enum { LOW, HIGH };
+
+/* A tag that no address with this index can hit. */
+static inline uint64_t no_tag(unsigned i)
+{
+    return i ? 0 : 4096;
+}
+
+static inline void clear_entry(struct ftlb *f, unsigned i)
+{
+    f->tag_read[i] = f->tag_write[i] = no_tag(i);
+}
+
+static void clear_set(struct ftlb *f)
+{
+    memset(f->tag_read, 0, sizeof f->tag_read);
+    memset(f->tag_write, 0, sizeof f->tag_write);
+    clear_entry(f, 0);
+    f->logged[LOW] = f->logged[HIGH] = 0;
+}
+
+void ftlb_init(struct cpu *c)
+{
+    for (unsigned s = 0; s < FTLB_SETS; s++)
+        clear_entry(&c->x.ftlb[s], 0);
+}
+
+static void clear_half(struct ftlb *f, unsigned half)
+{
+    for (unsigned k = 0; k < f->logged[half] && k < FTLB_LOG; k++) {
+        unsigned i = f->log[half][k];
+        if (f->tag_read[i] >> 63 == half)
+            f->tag_read[i] = no_tag(i);
+        if (f->tag_write[i] >> 63 == half)
+            f->tag_write[i] = no_tag(i);
+    }
+    f->logged[half] = 0;
+}
+
+void ftlb_flush_half(struct cpu *c, unsigned half)
+{
+    for (unsigned s = 0; s < FTLB_SETS; s++)
+        clear_half(&c->x.ftlb[s], half);
+    jc_flush_half(c, half);
+}
+
+void ftlb_flush_page(struct cpu *c, uint64_t linear)
+{
+    unsigned i = (unsigned)(linear >> 12) & (FTLB_SIZE - 1);
+
+    for (unsigned s = 0; s < FTLB_SETS; s++)
+        clear_entry(&c->x.ftlb[s], i);
+    jc_flush_page(c, linear);
+}
+
+void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t linear, const struct place *p)
+{
+    uint64_t page = linear & ~0xfffull;
+    unsigned i = (unsigned)(linear >> 12) & (FTLB_SIZE - 1), half = (unsigned)(linear >> 63);
+
+    if ((unsigned)set >= FTLB_SETS || kind == TLB_FETCH || !c->x.on)
+        return;
+    struct ftlb *f = &c->x.ftlb[set];
+    if (f->logged[half] >= FTLB_LOG)
+        clear_set(f);
+    if (f->tag_read[i] != page && f->tag_write[i] != page) {
+        f->log[half][f->logged[half]++] = (uint16_t)i;
+        clear_entry(f, i);
+    }
+    f->host[i] = ((uintptr_t)p->host & ~0xfffull);
+    if (kind == TLB_READ) {
+        f->tag_read[i] = page;
+        return;
+    }
+    /* The page may get code later: whoever claims it looks for NOTE_FAST and has such entries dropped
+     * everywhere. */
+    uint8_t note = __atomic_load_n(p->note, __ATOMIC_SEQ_CST);
+    if (note & PAGE_CODE)
+        return;
+    if (!(note & NOTE_FAST))
+        note = __atomic_or_fetch(p->note, NOTE_FAST, __ATOMIC_SEQ_CST);
+    if (!(note & PAGE_CODE))
+        f->tag_write[i] = page;
+}
+
+/* All vCPUs but `self` stand still: nobody stores to the page at `host` any more without telling. */
+void ftlb_drop_writes(struct cpu *c, const uint8_t *host)
+{
+    uint64_t page = (uintptr_t)host & ~0xfffull;
+
+    for (unsigned s = 0; s < FTLB_SETS; s++) {
+        struct ftlb *f = &c->x.ftlb[s];
+        for (unsigned half = 0; half < 2; half++)
+            for (unsigned k = 0; k < f->logged[half] && k < FTLB_LOG; k++) {
+                unsigned i = f->log[half][k];
+                if (f->host[i] == page)
+                    f->tag_write[i] = no_tag(i);
+            }
+    }
+}

@@ -1,0 +1,574 @@
+/*
+ * xcache: units found, linked and dropped; the C side of the ways out of translated code.
+ *
+ * One cache for all vCPUs, under one lock. Units are never changed but for the displacements of their direct
+ * jumps (one aligned store each) and never move; a dropped unit is unlinked and its room comes back when the
+ * whole cache is emptied, while all other vCPUs stand still. So a vCPU that is in a dropped unit just runs on
+ * to the unit's end.
+ *
+ * Stores to pages with units. A page of which there is a unit has PAGE_CODE in its note and nobody's fast TLB
+ * lets stores through to it (xpage_claim); so each store comes to cpu_code_written, which drops the units
+ * whose bytes it hit and forgets the page when none are left. Devices change the page's generation and
+ * `code_event` (engine_code_event); vCPUs compare generations when they have seen that.
+ */
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <stddef.h>
+#include "accel/soft/engine/native.h"
+#include "accel/soft/engine/xlate.h"
+
+enum { STORMS = 64 };
+
+/* ---- lock: a holder may stop the world, so who waits stands outside ---- */
+
+static void lock(struct cpu *c, struct xcache *k)
+{
+    while (__atomic_exchange_n(&k->lock, 1, __ATOMIC_ACQUIRE)) {
+        cpu_leave(c);
+        sched_yield();
+        cpu_enter(c);
+    }
+}
+
+static void unlock(struct xcache *k)
+{
+    __atomic_store_n(&k->lock, 0, __ATOMIC_RELEASE);
+}
+
+/* ---- the jump cache ---- */
+
+static void jc_set(struct cpu *c, unsigned set, unsigned i, uint64_t to)
+{
+    __atomic_store_n(&c->x.jc[set][i], to, __ATOMIC_RELAXED);
+}
+
+/* All entries, also those of an empty table. */
+static void jc_clear(struct cpu *c)
+{
+    uint64_t miss = c->engine->xlate->glue.miss;
+
+    for (unsigned s = 0; s < FTLB_SETS; s++)
+        for (unsigned i = 0; i < JC_SIZE; i++)
+            jc_set(c, s, i, miss);
+    c->priv->jc_logged[0] = c->priv->jc_logged[1] = 0;
+    memset(c->priv->jc_pages, 0, sizeof c->priv->jc_pages);
+}
+
+static void jc_fill(struct cpu *c, const struct xunit *u)
+{
+    struct cpu_private *p = c->priv;
+    unsigned half = (unsigned)(u->linear >> 63), i = jc_index(u->linear);
+
+    if (p->jc_logged[half] >= XJC_LOG)
+        jc_clear(c);
+    p->jc_pages[u->linear >> 12 >> 6 & 15] |= 1ull << (u->linear >> 12 & 63);
+    p->jc_log[half][p->jc_logged[half]++] = (uint16_t)(i | u->set << JC_BITS);
+    jc_set(c, u->set, i, u->code + u->entry_checked);
+}
+
+void jc_flush_half(struct cpu *c, unsigned half)
+{
+    struct cpu_private *p = c->priv;
+    uint64_t miss = c->engine->xlate->glue.miss;
+
+    for (unsigned k = 0; k < p->jc_logged[half] && k < XJC_LOG; k++)
+        jc_set(c, p->jc_log[half][k] >> JC_BITS, p->jc_log[half][k] & (JC_SIZE - 1), miss);
+    p->jc_logged[half] = 0;
+}
+
+static void jc_flush(struct cpu *c)
+{
+    jc_flush_half(c, 0);
+    jc_flush_half(c, 1);
+    memset(c->priv->jc_pages, 0, sizeof c->priv->jc_pages);
+}
+
+void jc_flush_page(struct cpu *c, uint64_t linear)
+{
+    if (c->priv->jc_pages[linear >> 12 >> 6 & 15] >> (linear >> 12 & 63) & 1)
+        jc_flush(c);
+}
+
+/* ---- tables ---- */
+
+static unsigned unit_hash(uint64_t gpa, uint64_t linear, unsigned set)
+{
+    uint64_t h = (gpa ^ linear << 7 ^ set) * 0x9e3779b97f4a7c15ull;
+    return (unsigned)(h >> 40) & (XUNIT_BUCKETS - 1);
+}
+
+static struct xunit *unit_find(struct xcache *k, uint64_t gpa, uint64_t linear, unsigned set)
+{
+    struct xunit *u = k->unit[unit_hash(gpa, linear, set)];
+
+    while (u && !(u->gpa == gpa && u->linear == linear && u->set == set))
+        u = u->next_hash;
+    return u;
+}
+
+static struct xpage **page_slot(struct xcache *k, uint64_t gpa)
+{
+    struct xpage **at = &k->page[(gpa >> 12) & (XPAGE_BUCKETS - 1)];
+
+    while (*at && (*at)->gpa != (gpa & ~0xfffull))
+        at = &(*at)->next;
+    return at;
+}
+
+/* ---- dropping ---- */
+
+/* One aligned store of four bytes into code that others may be running. */
+static void set_site(uint8_t *site, int32_t displacement)
+{
+    __atomic_store_n((int32_t *)(void *)(site - 4), displacement, __ATOMIC_RELEASE);
+}
+
+static void drop_unit(struct xcache *k, struct xunit *u)
+{
+    struct xunit **at = &k->unit[unit_hash(u->gpa, u->linear, u->set)];
+
+    while (*at != u)
+        at = &(*at)->next_hash;
+    *at = u->next_hash;
+    for (struct xlink *l = u->in; l; l = l->next)
+        set_site(l->site, l->unlinked);
+    u->in = NULL;
+    u->dead = 1;
+    k->n_dead++;
+}
+
+/* Others may find a dropped unit in their jump caches. */
+static void tell_all(struct cpu *c)
+{
+    struct engine *en = c->engine;
+
+    for (unsigned i = 0; i < en->cpus; i++)
+        if (en->cpu[i] != c)
+            cpu_attention(en->cpu[i], ATT_CODE);
+    jc_flush(c);
+}
+
+/* Drop units of `page` that have bytes in [from, to). True: some did. */
+static bool drop_range(struct xcache *k, struct xpage *page, uint64_t from, uint64_t to)
+{
+    bool any = false;
+
+    for (struct xunit **at = &page->units; *at;) {
+        struct xunit *u = *at;
+        if (u->gpa < to && u->gpa + u->bytes > from) {
+            *at = u->next_page;
+            drop_unit(k, u);
+            any = true;
+        } else
+            at = &u->next_page;
+    }
+    return any;
+}
+
+static void forget_page(struct xcache *k, uint64_t gpa)
+{
+    struct xpage **at = page_slot(k, gpa);
+
+    if (*at)
+        *at = (*at)->next; /* its room comes back with the next emptying */
+}
+
+/* Empty the cache. The lock is held. */
+static void empty(struct cpu *c, struct xcache *k)
+{
+    struct engine *en = c->engine;
+
+    world_stop(en, c);
+    memset(k->unit, 0, sizeof k->unit);
+    memset(k->page, 0, sizeof k->page);
+    k->meta_used = 0;
+    k->next = k->first;
+    k->n_flush++;
+    for (unsigned i = 0; i < en->cpus; i++) {
+        jc_clear(en->cpu[i]);
+        memset(en->cpu[i]->priv->xinsn_key, 0, sizeof en->cpu[i]->priv->xinsn_key);
+    }
+    world_go(en);
+    cpu_enter(c);
+}
+
+void xcache_distrust(struct engine *en)
+{
+    en->xlate->stale = 1;
+}
+
+/* Bytes [gpa, gpa+n) of a page whose note says PAGE_CODE were written. True: the page still holds translated
+ * code. */
+bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n)
+{
+    struct xcache *k = c->engine->xlate;
+    bool dropped = false, left = false;
+
+    if (!k->enabled)
+        return false;
+    lock(c, k);
+    struct xpage *page = *page_slot(k, gpa);
+    if (page) {
+        dropped = drop_range(k, page, gpa, gpa + n);
+        left = page->units != NULL;
+        if (left) { /* blocks of the interpreter see a new generation; the units that are left stay good */
+            uint32_t was = __atomic_fetch_add(page->gen, 1, __ATOMIC_SEQ_CST);
+            page->gen_at += was == page->gen_at;
+        } else
+            forget_page(k, gpa);
+    }
+    if (dropped)
+        tell_all(c);
+    unlock(k);
+    return left;
+}
+
+/* A device wrote to pages with code: find which. */
+static void check_generations(struct cpu *c)
+{
+    struct xcache *k = c->engine->xlate;
+    bool dropped = false;
+
+    lock(c, k);
+    for (unsigned i = 0; i < XPAGE_BUCKETS; i++)
+        for (struct xpage **at = &k->page[i]; *at;) {
+            struct xpage *page = *at;
+            uint32_t now = __atomic_load_n(page->gen, __ATOMIC_SEQ_CST);
+            if (page->gen_at == now) {
+                at = &page->next;
+                continue;
+            }
+            dropped |= drop_range(k, page, page->gpa, page->gpa + 4096);
+            __atomic_fetch_and(page->note, (uint8_t) ~(PAGE_CODE | NOTE_CODE_SEEN), __ATOMIC_SEQ_CST);
+            __atomic_fetch_add(page->gen, 1, __ATOMIC_SEQ_CST); /* as in cpu_code_written */
+            *at = page->next;
+        }
+    if (dropped)
+        tell_all(c);
+    unlock(k);
+}
+
+void engine_code_event(struct engine *en)
+{
+    if (!en->xlate->enabled)
+        return;
+    for (unsigned i = 0; i < en->cpus; i++)
+        cpu_attention(en->cpu[i], ATT_DEVICE_CODE);
+}
+
+void xcache_attention(struct cpu *c, uint32_t what)
+{
+    if (what & ATT_DEVICE_CODE)
+        check_generations(c);
+    jc_flush(c);
+}
+
+/* ---- making ---- */
+
+/* Make the page known as code, so that every store to it is noticed from here on. NULL: not now. */
+static struct xpage *claim(struct cpu *c, struct xcache *k, const struct place *p)
+{
+    struct xpage **at = page_slot(k, p->gpa);
+    uint8_t *note;
+    uint32_t *gen = block_gen_of(c, p->gpa, &note);
+
+    if (!gen || (__atomic_load_n(note, __ATOMIC_SEQ_CST) & NOTE_FAST))
+        return NULL;
+    uint32_t now = block_claim_page(c, note, gen);
+    if (*at && (*at)->gen_at == now)
+        return *at;
+    if (*at) { /* written meanwhile */
+        drop_range(k, *at, (*at)->gpa, (*at)->gpa + 4096);
+        (*at)->gen_at = now;
+        tell_all(c);
+        return *at;
+    }
+    struct xpage *page = (struct xpage *)(void *)(k->meta + k->meta_used);
+    k->meta_used += (sizeof *page + 7) & ~(size_t)7;
+    *page = (struct xpage){.gpa = p->gpa & ~0xfffull, .gen = gen, .gen_at = now, .note = note};
+    *at = page;
+    return page;
+}
+
+static bool room(const struct xcache *k)
+{
+    return k->next + XUNIT_ROOM <= k->code.code + sizeof k->code.code &&
+           k->meta_used + XUNIT_ROOM <= sizeof k->meta;
+}
+
+/* The place of the code at RIP as the soft TLB has it, without a walk. */
+static bool known_place(struct cpu *c, struct place *p)
+{
+    const struct tlb_entry *t = &c->tlb[c->tlb_user][TLB_FETCH][c->rip >> 12 & (TLB_SIZE - 1)];
+
+    if (t->tag != ((c->rip & ~0xfffull) | c->asid[c->rip >> 63]))
+        return false;
+    p->host = (uint8_t *)(uintptr_t)(c->rip + t->addend);
+    p->note = t->note;
+    p->gpa = t->gpa | (c->rip & 0xfff);
+    return true;
+}
+
+static struct xunit *make(struct cpu *c, struct xcache *k, struct place *p)
+{
+    if (!room(k)) {
+        empty(c, k);
+        if (!known_place(c, p))
+            return NULL;
+    }
+    struct xpage *page = claim(c, k, p);
+    struct xunit *u = page ? xlate_unit(c, k, c->rip, p) : NULL;
+    if (!u)
+        return NULL;
+    struct xunit **bucket = &k->unit[unit_hash(u->gpa, u->linear, u->set)];
+    u->next_hash = *bucket;
+    *bucket = u;
+    u->page = page;
+    u->next_page = page->units;
+    page->units = u;
+    return u;
+}
+
+/* The unit for RIP, with the lock held, or NULL and the lock free: this is for the interpreter. Fetch faults
+ * do not return; they are met before the lock is taken. */
+static struct xunit *lock_unit(struct cpu *c, struct xcache *k)
+{
+    struct place p;
+
+    if (!is_canonical(c->rip))
+        cpu_gp(c, 0);
+    do
+        cpu_place(c, c->rip, TLB_FETCH, c->tlb_user, &p);
+    while (block_close_page(c, &p));
+    lock(c, k);
+    uint32_t slots = __atomic_load_n(&c->engine->slots_version, __ATOMIC_ACQUIRE);
+    if (unlikely(k->slots_seen != slots || k->stale)) { /* other memory lies there now */
+        k->stale = 0;
+        empty(c, k);
+        k->slots_seen = slots;
+    }
+    if (known_place(c, &p)) {
+        struct xunit *u = unit_find(k, p.gpa, c->rip, c->tlb_user);
+        if (u && __atomic_load_n(u->page->gen, __ATOMIC_SEQ_CST) == u->page->gen_at)
+            return u;
+        u = make(c, k, &p);
+        if (u)
+            return u;
+    }
+    unlock(k);
+    return NULL;
+}
+
+/* ---- going on ---- */
+
+static bool wanted_outside(struct cpu *c)
+{
+    uint32_t a = __atomic_load_n(&c->attention, __ATOMIC_RELAXED);
+    struct cpu_private *p = c->priv;
+
+    return (a && !(a == ATT_INTR && !(c->rflags & X86_IF))) || (c->rflags & (X86_TF | X86_RF)) || c->shadow ||
+           c->db_pending || c->debug_exit || p->timer_due < p->armed || p->break_armed || p->dbg.single_step;
+}
+
+bool xlate_possible(const struct cpu *c)
+{
+    return c->mode == MODE_64 && c->tlb_user < FTLB_SETS && c->engine->xlate->enabled;
+}
+
+/* Where the translation of RIP begins, flags in the slot; 0: the run loop decides. */
+static uint64_t next_code(struct cpu *c)
+{
+    struct xcache *k = c->engine->xlate;
+
+    if (wanted_outside(c) || !xlate_possible(c))
+        return 0;
+    struct xunit *u = lock_unit(c, k);
+    if (!u)
+        return 0;
+    jc_fill(c, u);
+    uint64_t go = u->code + u->entry_slot; /* what the poll looks at has just been looked at */
+    unlock(k);
+    return go;
+}
+
+static struct xunit *unit_of(struct cpu *c, const struct xmeta *m)
+{
+    return (struct xunit *)(void *)(c->engine->xlate->meta + (size_t)m->unit * 8);
+}
+
+/* The decoded instruction, kept by the place of its way out. */
+static const struct insn *insn_of(struct cpu *c, const struct xunit *u, const struct xmeta *m)
+{
+    unsigned i = (unsigned)((uintptr_t)m >> 3) & (XINSN_KEPT - 1);
+    struct cpu_private *p = c->priv;
+
+    if (p->xinsn_key[i] != (uintptr_t)m) {
+        p->xinsn_key[i] = (uintptr_t)m;
+        insn_decode(u->guest + m->insn, (unsigned)(u->bytes - m->insn), MODE_64, &p->xinsn[i]);
+    }
+    return &p->xinsn[i];
+}
+
+/* Vector instructions may run as themselves now: up to which kind. MXCSR must have all exceptions masked, for
+ * they would come as signals. */
+static unsigned vectors_allowed(const struct cpu *c)
+{
+    if ((c->cr0 & (CR0_EM | CR0_TS)) || !(c->cr4 & CR4_OSFXSR) || (c->fpu.mxcsr & 0x1f80) != 0x1f80)
+        return XVEC_NONE;
+    return (c->cr4 & CR4_OSXSAVE) && (c->xcr0 & 6) == 6 ? XVEC_AVX : XVEC_SSE;
+}
+
+static bool want_vectors(struct cpu *c, const struct xunit *u)
+{
+    unsigned level = vectors_allowed(c);
+
+    if (level < u->vec)
+        return false;
+    c->x.vec_want = level;
+    c->x.vec_mxcsr = c->fpu.mxcsr;
+    return true;
+}
+
+uint64_t xlate_slow(struct cpu *c, const struct xmeta *m)
+{
+    struct xunit *u = unit_of(c, m);
+    const struct insn *in = insn_of(c, u, m);
+    struct xcache *k = c->engine->xlate;
+
+    c->rip = u->linear + m->insn;
+    uint64_t next = c->rip + in->len;
+    if (k->counting)
+        c->icount -= (uint64_t)(u->insns - m->index);
+    c->leave_block = 0;
+    c->priv->n_slow++;
+    do {
+        c->next_rip = next;
+        in->exec(c, in);
+    } while (c->next_rip == c->rip && (in->flags & (INSN_REP | INSN_REPNE)) && !wanted_outside(c));
+    c->rip = c->next_rip;
+    c->icount++;
+    if (c->rip == next && !c->leave_block && !u->dead && !wanted_outside(c) && m->go_on &&
+        (!u->vec || want_vectors(c, u))) {
+        if (k->counting)
+            c->icount += (uint64_t)(u->insns - m->index) - 1;
+        return u->code + m->go_on;
+    }
+    if (c->db_pending | c->debug_exit) {
+        if (!(c->shadow & 2))
+            debug_after(c, false);
+        return 0;
+    }
+    return next_code(c);
+}
+
+/* A flags slot valid: which way into `u` for a jump that has flags in `state`. */
+static unsigned entry_for(const struct xunit *u, const struct xlink *l)
+{
+    if (l->state == XF_HOST || (l->state == XF_BOTH && u->want == XF_HOST && !l->backward)) {
+        if (u->want == XF_SLOT || l->backward)
+            return u->entry_saving;
+        return u->entry_body;
+    }
+    return l->backward ? u->entry_poll : u->entry_slot;
+}
+
+uint64_t xlate_link(struct cpu *c, const uint32_t *at)
+{
+    struct xcache *k = c->engine->xlate;
+    struct xlink *l = (struct xlink *)(void *)(k->meta + (size_t)*at * 8);
+
+    c->rip = l->target;
+    if (wanted_outside(c) || !xlate_possible(c))
+        return 0;
+    uint64_t flushes = k->n_flush;
+    struct xunit *u = lock_unit(c, k);
+    if (!u)
+        return 0;
+    if (k->n_flush == flushes && true) {
+        set_site(l->site, (int32_t)(u->code + entry_for(u, l) - ((uintptr_t)l->site + k->delta)));
+        l->next = u->in;
+        u->in = l;
+    }
+    uint64_t go = u->code + u->entry_slot; /* what the poll looks at has just been looked at */
+    unlock(k);
+    return go;
+}
+
+uint64_t xlate_miss(struct cpu *c)
+{
+    c->rip = c->x.target;
+    return next_code(c);
+}
+
+uint64_t xlate_poll(struct cpu *c, const struct xmeta *m)
+{
+    c->rip = unit_of(c, m)->linear;
+    return 0;
+}
+
+uint64_t xlate_vec(struct cpu *c, const struct xmeta *m)
+{
+    struct xunit *u = unit_of(c, m);
+
+    c->rip = u->linear;
+    if (!want_vectors(c, u)) {
+        c->priv->interpret_once = 1;
+        return 0;
+    }
+    return u->code + m->go_on;
+}
+
+bool xlate_run(struct cpu *c)
+{
+    struct xcache *k = c->engine->xlate;
+
+    if (c->priv->interpret_once) {
+        c->priv->interpret_once = 0;
+        return false;
+    }
+    uint64_t go = next_code(c);
+    if (!go)
+        return false;
+    void (*enter)(struct cpu *, uint64_t);
+    memcpy(&enter, &k->glue.enter, sizeof enter);
+    enter(c, go);
+    return true;
+}
+
+/* ---- life ---- */
+
+size_t xcache_size(void)
+{
+    return sizeof(struct xcache);
+}
+
+void xcache_attach(struct engine *en)
+{
+    struct xcache *k = en->xlate;
+    size_t size = sizeof k->code;
+
+    if (!__builtin_cpu_supports("sse2") || native_view(&k->code, size, &k->code.exec) < 0)
+        return;
+    k->delta = k->code.exec - (uintptr_t)&k->code;
+    if (!k->first)
+        xglue_make(k);
+    for (unsigned i = 0; i < en->cpus; i++) {
+        ftlb_init(en->cpu[i]);
+        jc_clear(en->cpu[i]);
+        en->cpu[i]->x.on = 1;
+    }
+    k->counting = 1;
+    k->enabled = 1;
+}
+
+uint64_t xcache_code(const struct engine *en)
+{
+    return en->xlate->code.exec;
+}
+
+void xcache_detach(struct engine *en)
+{
+    if (en->xlate->code.exec)
+        munmap((void *)(uintptr_t)en->xlate->code.exec, sizeof en->xlate->code);
+}

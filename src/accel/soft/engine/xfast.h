@@ -1,0 +1,58 @@
+/*
+ * xfast: the part of a vCPU that translated code reads and writes itself, by GS-relative addresses: the fast
+ * TLB, the jump cache, and a few words of scratch. Embedded in struct cpu (cpu.h); ftlb.c and xcache.c keep
+ * it.
+ */
+#ifndef ENGINE_XFAST_H
+#define ENGINE_XFAST_H
+#include <stdint.h>
+
+/*
+ * The fast TLB: one direct-mapped entry for each value of linear address bits 12..27, in three parallel
+ * arrays, so that translated code finds an entry with a shift, a truncation and one scaled address. An access
+ * of n bytes at `linear` hits when linear - tag <= 4096 - n, unsigned: that proves the page, canonical form,
+ * and that no page boundary is crossed. tag_write is only set for pages that may be stored to without telling
+ * anyone: writable, dirty, without decoded code.
+ *
+ * The kind of access decides the set: enum tlb_set without TLB_USER_CHECK. Entries need no address-space
+ * number: what becomes stale is cleared, by a log of the entries that were filled, apart for the lower and
+ * the upper half of linear space.
+ */
+enum { FTLB_SIZE = 1 << 16, FTLB_SETS = 3, FTLB_LOG = 4096 };
+
+struct ftlb {
+    uint64_t tag_read[FTLB_SIZE];
+    uint64_t tag_write[FTLB_SIZE];
+    uint64_t host[FTLB_SIZE]; /* host address of the page */
+    uint16_t log[2][FTLB_LOG];
+    uint32_t logged[2];
+};
+
+/* The jump cache: where the translation of a linear address begins, by the address' low bits. The translation
+ * checks that it is the one that was wanted. One for each TLB set, because that is part of what a translation
+ * was made for. */
+enum { JC_BITS = 14, JC_SIZE = 1 << JC_BITS };
+
+static inline unsigned jc_index(uint64_t linear)
+{
+    return (unsigned)(linear & (JC_SIZE - 1));
+}
+
+struct xfast {
+    uint32_t poll; /* not zero: translated code leaves at the next back edge or indirect jump; any thread sets
+                      it */
+    uint32_t vec_live;   /* the guest's vector registers are in the host's: enum xvec */
+    uint32_t vec_want;   /* load them before going on */
+    uint32_t vec_mxcsr;  /* MXCSR to run the guest's vector instructions with */
+    uint32_t host_mxcsr; /* the VMM's */
+    uint32_t on;         /* translated code is in use */
+    uint64_t save;       /* scratch: a register while flags are restored */
+    uint64_t target;     /* scratch: where an indirect jump goes */
+    uint64_t go;         /* where the glue continues */
+    uint64_t jc[FTLB_SETS][JC_SIZE];
+    struct ftlb ftlb[FTLB_SETS];
+};
+
+enum xvec { XVEC_NONE, XVEC_SSE, XVEC_AVX };
+
+#endif

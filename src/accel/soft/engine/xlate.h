@@ -1,0 +1,173 @@
+/*
+ * xlate: the translator (tier 1). Guest code of 64-bit mode becomes host code that is mostly the same
+ * instructions; this header is what its files share.
+ *
+ *     xlate.c    one unit: guest instructions in, host instructions out
+ *     xinsn.c    one instruction: which kind it is, and its re-encoding with other registers
+ *     xglue.c    the code around units: in, out, and the ways to C
+ *     xcache.c   units: found, linked, dropped; the C side of the ways out
+ *     ftlb.c     the fast TLB
+ *
+ * Registers. Guest registers are in the host registers of the same name, but for these: guest RSP is in R15;
+ * guest R10, R11 and R15 stay in struct cpu; host R10 and R11 are scratch, host RSP is the engine's own
+ * stack, and GS points at struct cpu. The word at [RSP] is the *flags slot*.
+ *
+ * Flags. The guest's status flags are in the host's (HOST), in the slot (SLOT), or in both. A memory access
+ * looks up the fast TLB, which spoils the host's flags: they are saved in the slot before, once after each
+ * instruction that sets them, so that a fault finds them; and brought back before an instruction that reads
+ * them, which is rare. DF of the host is always clear; every other flag of the guest stays in cpu->rflags.
+ *
+ * What a unit cannot do itself (an access that misses, an instruction that is not plain) it leaves to the
+ * interpreter for one instruction: the glue puts all registers back into struct cpu, C executes it, and the
+ * unit goes on behind it. So every fault is raised by the interpreter, and state is precise by construction.
+ *
+ * Units. A unit is straight code on one page, entered at its top, left at any of its branches; made for one
+ * linear and one physical address and one TLB set. Branches within a page are linked directly: while one unit
+ * of a page may run, all of that page may. Other branches go by the jump cache (xfast.h). Backward links and
+ * indirect jumps look at xfast.poll.
+ */
+#ifndef ENGINE_XLATE_H
+#define ENGINE_XLATE_H
+#include <Zydis/Zydis.h>
+#include "accel/soft/engine/private.h"
+#include "accel/soft/engine/xemit.h"
+
+enum {
+    XCODE_SIZE = 64 << 20,
+    XMETA_SIZE = 48 << 20,
+    XUNIT_ROOM = 16 << 10,
+    XUNIT_INSNS = 32,
+    XPAGE_BUCKETS = 1 << 13,
+    XUNIT_BUCKETS = 1 << 16
+};
+
+/* Where the guest's status flags are. */
+enum xflags { XF_ANY, XF_HOST, XF_SLOT, XF_BOTH };
+
+struct xlink {
+    struct xlink *next; /* of those that lead to the same unit */
+    uint8_t *site;      /* behind the jump's displacement, in the writable view */
+    uint64_t target;    /* linear */
+    int32_t unlinked;   /* the displacement that leads to the stub */
+    uint8_t state;      /* enum xflags at the jump */
+    uint8_t backward;
+};
+
+struct xunit {
+    uint64_t gpa, linear;
+    struct xunit *next_hash, *next_page;
+    struct xpage *page;
+    struct xlink *in;
+    uint64_t code; /* address where it runs; offsets below are from here */
+    uint16_t entry_saving, entry_poll, entry_slot, entry_body; /* xcache.c: entry_for */
+    uint16_t entry_checked;
+    uint16_t bytes;
+    uint8_t insns, set, want, vec, dead;
+    uint8_t guest[]; /* the instructions' bytes */
+};
+
+/* A page of guest memory of which there are units. */
+struct xpage {
+    uint64_t gpa;
+    struct xpage *next;
+    struct xunit *units;
+    uint32_t *gen;
+    uint8_t *note;
+    uint32_t gen_at;
+};
+
+/* What follows the call of a way out, in the code. */
+struct xmeta {
+    uint32_t unit;  /* offset of struct xunit in meta, in 8 bytes */
+    uint16_t insn;  /* byte offset of the instruction in the unit */
+    uint16_t go_on; /* where its successor begins in the unit's code */
+    uint8_t index;  /* instructions of the unit before it */
+} __attribute__((packed));
+
+struct xglue {
+    uint64_t enter;
+    uint64_t slow[2]; /* interpret one instruction; flags in the host, in the slot */
+    uint64_t link[2]; /* followed by the offset of a struct xlink */
+    uint64_t miss;    /* jumped to: R10 is the target, flags in the slot */
+    uint64_t poll;    /* followed by struct xmeta; flags in the slot */
+    uint64_t vec;     /* the same */
+};
+
+struct xcode {
+    uint64_t exec; /* address of this in the executable view */
+    uint8_t code[XCODE_SIZE];
+};
+
+struct xcache {
+    uint32_t lock, enabled, counting;
+    uint32_t slots_seen;
+    uint32_t stale; /* memory may have changed behind our back: empty it before the next use */
+    uint64_t delta; /* from the writable view to the executable one */
+    uint8_t *next;  /* code */
+    uint8_t *first; /* behind the glue */
+    size_t meta_used;
+    struct xglue glue;
+    uint64_t n_units, n_guest_bytes, n_host_bytes, n_flush, n_dead;
+    struct xunit *unit[XUNIT_BUCKETS];
+    struct xpage *page[XPAGE_BUCKETS];
+    uint8_t meta[XMETA_SIZE] __attribute__((aligned(64)));
+    struct xcode code __attribute__((aligned(4096)));
+};
+
+/* One decoded instruction of a unit being made. */
+enum xkind {
+    XK_PLAIN, /* re-encoded */
+    XK_NOTHING,
+    XK_LEA,
+    XK_PUSH,
+    XK_POP,
+    XK_LEAVE,
+    XK_CALL, /* direct */
+    XK_CALL_IND,
+    XK_JMP,
+    XK_JMP_IND,
+    XK_RET,
+    XK_JCC,
+    XK_STUB,     /* interpreted */
+    XK_STUB_END, /* interpreted; what follows is looked up anew */
+};
+
+struct xinsn {
+    ZydisDecodedInstruction zi;
+    ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+    const uint8_t *bytes;
+    uint16_t at; /* byte offset in the unit */
+    uint8_t kind, vec;
+    uint8_t mem;     /* index of the memory operand + 1, 0: none */
+    uint8_t reads;   /* status flags are read, or some are kept */
+    uint8_t writes;  /* status flags are written */
+    uint8_t keep_cf; /* INC, DEC: of the flags only CF is kept */
+};
+
+/* xinsn.c */
+void xinsn_classify(const struct cpu *c, struct xinsn *x);
+/* Emit a plain instruction; its memory operand, if any, is at [R10]. False: it cannot be done; nothing was
+ * emitted. */
+bool xinsn_emit(struct xemit *e, const struct xinsn *x);
+/* Where guest register `g` lies: a host register, or X_IN_MEMORY. */
+enum { X_IN_MEMORY = 0xff };
+unsigned x_host(unsigned g);
+uint32_t x_gpr(unsigned g); /* offset in struct cpu */
+
+/* xlate.c: make the unit for code at `host` (room bytes to the page's end), or NULL: nothing here can be
+ * translated, or there is no room. The caller holds the lock. */
+struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const struct place *p);
+
+/* xglue.c */
+void xglue_make(struct xcache *k);
+
+/* xcache.c: what the glue calls. Each returns where to go on, 0: back to the run loop. */
+uint64_t xlate_slow(struct cpu *c, const struct xmeta *m);
+uint64_t xlate_link(struct cpu *c, const uint32_t *link);
+uint64_t xlate_miss(struct cpu *c);
+uint64_t xlate_poll(struct cpu *c, const struct xmeta *m);
+uint64_t xlate_vec(struct cpu *c, const struct xmeta *m);
+
+#define XOFF(field) ((uint32_t)offsetof(struct cpu, field))
+
+#endif
