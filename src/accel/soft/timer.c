@@ -1,6 +1,6 @@
 /*
- * timer: what makes a running vCPU look at the clock: a timer of the host that signals the vCPU's own thread. The handler
- * only sets the attention word, which translated code looks at on its way round a loop.
+ * timer: what makes a running vCPU look at the clock: a timer of the host that signals the vCPU's own thread. The
+ * handler only sets the attention word, which translated code looks at on its way round a loop.
  */
 #include <errno.h>
 #include <signal.h>

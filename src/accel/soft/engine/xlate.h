@@ -2,7 +2,7 @@
  * xlate: the translator (tier 1). Guest code of 64-bit mode becomes host code that is mostly the same
  * instructions; this header is what its files share.
  *
- *     xlate.c    one unit: guest instructions in, host instructions out
+ *     xlate.c    one unit: guest instructions in, host instructions out; xops.c its instructions
  *     xinsn.c    one instruction: which kind it is, and its re-encoding with other registers
  *     xglue.c    the code around units: in, out, and the ways to C
  *     xcache.c   units: found, linked, dropped; the C side of the ways out

@@ -1,0 +1,56 @@
+/*
+ * xmake: a unit in the making; what the files that write units share.
+ */
+#ifndef ENGINE_XMAKE_H
+#define ENGINE_XMAKE_H
+#include "accel/soft/engine/xlate.h"
+
+enum { MAX_STUBS = 3 * XUNIT_INSNS };
+
+struct stub {
+    uint8_t *from;   /* behind the displacement of the jump that leads here */
+    uint8_t kind;    /* enum stub_kind */
+    uint8_t state;   /* enum xflags */
+    uint8_t index;   /* of the instruction */
+    uint8_t *go_on;  /* STUB_SLOW: where its successor begins */
+    uint64_t target; /* STUB_LINK, STUB_AWAY */
+};
+enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_POLL, STUB_VEC };
+
+struct maker {
+    struct xemit e;
+    struct cpu *c;
+    struct xcache *k;
+    struct xunit *u;
+    uint8_t *start;
+    struct xinsn *insn;
+    unsigned count, stubs;
+    uint8_t state;  /* enum xflags */
+    bool failed;    /* no room for another link */
+    bool ambiguous; /* state XF_ANY where it must be known */
+    struct stub stub[MAX_STUBS];
+};
+
+/* ---- xlate.c ---- */
+
+struct stub *xmake_stub(struct maker *m, enum stub_kind kind, unsigned index);
+/* Flags from the slot to the host, code only. */
+void xmake_restore_code(struct xemit *e);
+void xmake_save_flags(struct maker *m);    /* they are in the slot, whatever else */
+void xmake_restore_flags(struct maker *m); /* they are in the host */
+void xmake_spoil_flags(struct maker *m);   /* what comes next spoils the host's */
+/* Instruction `index` is interpreted; more: the unit goes on behind it. */
+void xmake_interpreted(struct maker *m, unsigned index, bool more);
+void xmake_call_slow(struct maker *m, unsigned state, unsigned index, const uint8_t *go_on);
+void xmake_jump(struct maker *m, unsigned index, uint64_t target);
+void xmake_jcc(struct maker *m, unsigned index, uint64_t target);
+void xmake_away(struct maker *m, uint64_t target);
+/* To the linear address in R10; flags are in the slot. */
+void xmake_indirect(struct maker *m);
+
+/* ---- xops.c ---- */
+
+/* One instruction. False: the unit ends with it. */
+bool xmake_insn(struct maker *m, unsigned index);
+
+#endif
