@@ -174,7 +174,8 @@ static int give_up_the_rest(struct soft *s, int pipe_end)
     keep[n++] = (struct confine_range){(uintptr_t)s, (uintptr_t)s + sizeof(*s)};
     keep[n++] = (struct confine_range){(uintptr_t)s->engine, (uintptr_t)s->engine + s->arena_size};
     for (unsigned i = 0; i < 2; i++)
-        keep[n++] = (struct confine_range){engine_machine_code(s->engine, i), engine_machine_code(s->engine, i) + 1};
+        keep[n++] =
+            (struct confine_range){engine_machine_code(s->engine, i), engine_machine_code(s->engine, i) + 1};
     keep[n++] =
         (struct confine_range){(uintptr_t)s->stacks, (uintptr_t)s->stacks + (size_t)s->cfg.cpus * STACK_SIZE};
     for (unsigned i = 0; i < s->memory_count; i++) {

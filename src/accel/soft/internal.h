@@ -95,7 +95,8 @@ void soft_wake(uint32_t *word);
 
 /* On the vCPU's own thread, once: 0 or -errno. */
 int soft_timer_new(struct soft *s, unsigned cpu);
-/* On the vCPU's own thread: have engine_timer called at this time of CLOCK_MONOTONIC, in place of what was armed. */
+/* On the vCPU's own thread: have engine_timer called at this time of CLOCK_MONOTONIC, in place of what was
+ * armed. */
 void soft_timer_arm(struct soft *s, unsigned cpu, uint64_t host_ns);
 void soft_timer_free(struct soft *s, unsigned cpu);
 

@@ -1,6 +1,6 @@
 /*
- * timer: what makes a running vCPU look at the clock: a timer of the host that signals the vCPU's own thread. The
- * handler only sets the attention word, which translated code looks at on its way round a loop.
+ * timer: what makes a running vCPU look at the clock: a timer of the host that signals the vCPU's own thread.
+ * The handler only sets the attention word, which translated code looks at on its way round a loop.
  */
 #include <errno.h>
 #include <signal.h>
@@ -54,8 +54,8 @@ int soft_timer_new(struct soft *s, unsigned cpu)
 
 void soft_timer_arm(struct soft *s, unsigned cpu, uint64_t host_ns)
 {
-    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(host_ns / 1000000000),
-                                           .tv_nsec = (long)(host_ns % 1000000000)}};
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(host_ns / 1000000000), .tv_nsec = (long)(host_ns % 1000000000)}};
 
     if (!when.it_value.tv_sec && !when.it_value.tv_nsec)
         when.it_value.tv_nsec = 1;

@@ -27,7 +27,8 @@ static size_t cpu_size(void)
 
 size_t engine_arena_size(const struct engine_config *cfg)
 {
-    return part(sizeof(struct engine)) + cfg->cpus * cpu_size() + native_area_size(cfg->cpus) + part(xcache_size());
+    return part(sizeof(struct engine)) + cfg->cpus * cpu_size() + native_area_size(cfg->cpus) +
+           part(xcache_size());
 }
 
 static void init_cpu(struct engine *en, unsigned i, uint8_t *at, const struct x86_cpuid *cpuid)

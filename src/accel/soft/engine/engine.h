@@ -38,8 +38,8 @@ struct engine_outside {
     uint64_t (*wall_ns)(void *o); /* wall clock, for KVM_WALL_CLOCK */
     void (*sleep)(void *o, unsigned cpu, uint64_t deadline_ns); /* until engine_outside.wake(cpu) or guest
                                                                    time `deadline_ns` (UINT64_MAX: none) */
-    /* Have engine_timer called at guest time `deadline_ns`, in place of what was armed before. May be NULL: then
-     * translated code is left again and again to look at the clock. */
+    /* Have engine_timer called at guest time `deadline_ns`, in place of what was armed before. May be NULL:
+     * then translated code is left again and again to look at the clock. */
     void (*arm)(void *o, unsigned cpu, uint64_t deadline_ns);
     void (*wake)(void *o, unsigned cpu); /* any thread; a wake before the sleep is not lost */
     void (*barrier)(void *o); /* every other vCPU thread passes a full memory barrier before this returns */
@@ -69,8 +69,8 @@ int engine_attach(struct engine *en, const struct engine_outside *out, void *opa
 /* From now on this process can only read those parts of the arena that its own vCPU threads have no business
  * to change and that other processes rely on: pointers, slots, CPUID, who answers. 0 or -errno. */
 int engine_protect(struct engine *en);
-/* Where executable views of machine code lie in this process: i = 0 (native_area.c), 1 (xcache.c); and give them
- * up, for a process that runs no vCPU. */
+/* Where executable views of machine code lie in this process: i = 0 (native_area.c), 1 (xcache.c); and give
+ * them up, for a process that runs no vCPU. */
 uint64_t engine_machine_code(const struct engine *en, unsigned i);
 void engine_drop_machine_code(struct engine *en);
 /* Replace the slots; all vCPU threads that run see them at their next instruction boundary, and this returns

@@ -90,6 +90,18 @@ void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t lin
         f->tag_write[i] = page;
 }
 
+/* What the soft TLB knows of `linear` the fast one shall know, too: it forgets more. */
+void ftlb_refill(struct cpu *c, uint64_t linear)
+{
+    for (enum tlb_kind kind = TLB_READ; kind <= TLB_WRITE; kind++) {
+        const struct tlb_entry *t = &c->tlb_now[kind][linear >> 12 & (TLB_SIZE - 1)];
+        if (t->tag == ((linear & ~0xfffull) | c->asid[linear >> 63])) {
+            struct place p = {.host = (uint8_t *)(uintptr_t)(linear + t->addend), .note = t->note};
+            ftlb_fill(c, c->tlb_user, kind, linear, &p);
+        }
+    }
+}
+
 /* All vCPUs but `self` stand still: nobody stores to the page at `host` any more without telling. */
 void ftlb_drop_writes(struct cpu *c, const uint8_t *host)
 {

@@ -36,7 +36,8 @@ struct native_area *native_area_init(void *mem, unsigned cpus)
 static bool have_view(const void *area, uint64_t exec, const uint64_t *where)
 {
     unsigned char resident;
-    if (!exec || mincore((void *)(uintptr_t)(exec & ~(uint64_t)(NATIVE_PAGE - 1)), NATIVE_PAGE, &resident) < 0)
+    if (!exec ||
+        mincore((void *)(uintptr_t)(exec & ~(uint64_t)(NATIVE_PAGE - 1)), NATIVE_PAGE, &resident) < 0)
         return false;
     uint64_t there;
     memcpy(&there, (const void *)(uintptr_t)(exec + ((uintptr_t)where - (uintptr_t)area)), sizeof there);

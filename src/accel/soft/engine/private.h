@@ -122,7 +122,7 @@ struct cpu_private {
     /* counters */
     /* translated code: xcache.c */
     uint8_t interpret_once;
-    uint64_t armed; /* guest ns at which engine_timer comes; 0: not at all */
+    uint64_t armed;        /* guest ns at which engine_timer comes; 0: not at all */
     uint32_t jc_logged[2]; /* by half of linear space: entries of the jump cache that were filled */
     uint16_t jc_log[2][XJC_LOG];
     uint64_t jc_pages[16];          /* bloom of the pages with such entries */
@@ -256,6 +256,7 @@ void ftlb_init(struct cpu *c);
 void ftlb_flush_half(struct cpu *c, unsigned half);
 void ftlb_flush_page(struct cpu *c, uint64_t linear);
 void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t linear, const struct place *p);
+void ftlb_refill(struct cpu *c, uint64_t linear);
 void ftlb_drop_writes(struct cpu *c, const uint8_t *host);
 
 /* ---- xcache.c: translated code ---- */
@@ -264,9 +265,9 @@ size_t xcache_size(void);
 void xcache_attach(struct engine *en);
 void xcache_detach(struct engine *en);
 bool xlate_possible(const struct cpu *c);
-bool xlate_run(struct cpu *c); /* run translated code at RIP; false: interpret one block */
+bool xlate_run(struct cpu *c);                 /* run translated code at RIP; false: interpret one block */
 uint64_t xcache_code(const struct engine *en); /* address of the executable view */
-void xcache_distrust(struct engine *en); /* memory may have changed behind our back */
+void xcache_distrust(struct engine *en);       /* memory may have changed behind our back */
 bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n);
 void xcache_attention(struct cpu *c, uint32_t what);
 void jc_flush_half(struct cpu *c, unsigned half);

@@ -430,6 +430,18 @@ static bool want_vectors(struct cpu *c, const struct xunit *u)
     return true;
 }
 
+/* What the instruction is about to access: its operand, or the stack's top. */
+static void refill(struct cpu *c, const struct insn *in)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (in->kind[i] == OPD_MEM && in->memsize) {
+            ftlb_refill(c, c->fast_base[in->seg] + insn_ea(c, in));
+            return;
+        }
+    ftlb_refill(c, c->gpr[X86_RSP]);
+    ftlb_refill(c, c->gpr[X86_RSP] - 8);
+}
+
 uint64_t xlate_slow(struct cpu *c, const struct xmeta *m)
 {
     struct xunit *u = unit_of(c, m);
@@ -442,6 +454,7 @@ uint64_t xlate_slow(struct cpu *c, const struct xmeta *m)
         c->icount -= (uint64_t)(u->insns - m->index);
     c->leave_block = 0;
     c->priv->n_slow++;
+    refill(c, in);
     do {
         c->next_rip = next;
         in->exec(c, in);
