@@ -68,7 +68,9 @@ struct board_config {
     unsigned cpus;   /* 1..254 */
     uint64_t memory; /* bytes, multiple of MEM_PAGE, at least 1 MiB */
     enum ram_backing backing;
-    /* RAM_FILE_PRIVATE: RAM in ascending guest addresses without the hole, from ram_fd_offset */
+    /* RAM_FILE_PRIVATE, and RAM_MEMFD with ram_saved: RAM in ascending guest addresses without the hole, from
+     * ram_fd_offset; mapped, and copied */
+    bool ram_saved;
     int ram_fd;
     uint64_t ram_fd_offset;
 

@@ -13,9 +13,10 @@ static int add_block(struct board *b, const char *name, uint64_t gpa, uint64_t s
                      struct err *e)
 {
     const struct board_config *c = &b->cfg;
-    struct ram *ram = c->backing == RAM_FILE_PRIVATE
-                          ? ram_new_file(name, c->ram_fd, c->ram_fd_offset + file_offset, size, e)
-                          : ram_new(name, size, c->backing, e);
+    uint64_t at = c->ram_fd_offset + file_offset;
+    struct ram *ram = c->backing == RAM_FILE_PRIVATE            ? ram_new_file(name, c->ram_fd, at, size, e)
+                      : c->backing == RAM_MEMFD && c->ram_saved ? ram_new_copy(name, c->ram_fd, at, size, e)
+                                                                : ram_new(name, size, c->backing, e);
     if (!ram)
         return -ENOMEM;
     struct mem_region r = {.name = name, .base = gpa, .size = size, .kind = MEM_RAM, .ram = ram};

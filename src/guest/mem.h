@@ -52,6 +52,9 @@ struct ram *ram_new(const char *name, uint64_t size, enum ram_backing backing, s
 /* RAM_FILE_PRIVATE: `size` bytes at `offset` of a regular file, both multiples of MEM_PAGE and inside it.
  * Dups fd. */
 struct ram *ram_new_file(const char *name, int fd, uint64_t offset, uint64_t size, struct err *e);
+/* RAM_MEMFD that begins as a copy of them: for an engine in another process, which could not see what is
+ * copied on write here. Moves the file's position. */
+struct ram *ram_new_copy(const char *name, int fd, uint64_t offset, uint64_t size, struct err *e);
 void ram_free(struct ram *r); /* NULL is fine; never what a map owns */
 
 /* After bytes [off, off+len) were written by host pointer: notes dirty pages and bumps generations. Any

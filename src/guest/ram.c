@@ -88,19 +88,23 @@ struct ram *ram_new(const char *name, uint64_t size, enum ram_backing backing, s
     return r;
 }
 
+/* The part of `fd` that is to be guest memory is whole pages, and there. */
+static int check_file(const char *name, int fd, uint64_t offset, uint64_t size, struct err *e)
+{
+    if (!size || size % MEM_PAGE || offset % MEM_PAGE)
+        return err_set(e, EINVAL, "guest memory %s: offset and size of its file are multiples of %u", name,
+                       MEM_PAGE);
+    struct stat st; /* a page beyond the end of its file would be a SIGBUS */
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !range_inside(offset, size, (uint64_t)st.st_size))
+        return err_set(e, EINVAL, "guest memory %s: 0x%llx bytes at 0x%llx lie outside its file", name,
+                       (unsigned long long)size, (unsigned long long)offset);
+    return 0;
+}
+
 struct ram *ram_new_file(const char *name, int fd, uint64_t offset, uint64_t size, struct err *e)
 {
-    if (!size || size % MEM_PAGE || offset % MEM_PAGE) {
-        err_set(e, EINVAL, "guest memory %s: offset and size of its file are multiples of %u", name,
-                MEM_PAGE);
+    if (check_file(name, fd, offset, size, e))
         return NULL;
-    }
-    struct stat st; /* a page beyond the end of its file would be a SIGBUS */
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !range_inside(offset, size, (uint64_t)st.st_size)) {
-        err_set(e, EINVAL, "guest memory %s: 0x%llx bytes at 0x%llx lie outside its file", name,
-                (unsigned long long)size, (unsigned long long)offset);
-        return NULL;
-    }
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0) {
         err_sys(e, errno, "guest memory %s", name);
@@ -110,6 +114,40 @@ struct ram *ram_new_file(const char *name, int fd, uint64_t offset, uint64_t siz
     if (!r)
         close(own);
     return r;
+}
+
+/* What the file holds, without its holes. A file system that does not know holes says that all is data. */
+static int copy_data(uint8_t *to, int fd, uint64_t offset, uint64_t size)
+{
+    for (uint64_t at = 0, next; at < size; at = next) {
+        off_t data = lseek(fd, (off_t)(offset + at), SEEK_DATA);
+        if (data < 0 && errno == ENXIO) /* a hole up to the end */
+            return 0;
+        if (data >= 0 && (uint64_t)data - offset >= size)
+            return 0;
+        if (data >= 0)
+            at = (uint64_t)data - offset;
+        off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+        next = hole < 0 || (uint64_t)hole - offset > size ? size : (uint64_t)hole - offset;
+        int r = host_pread_full(fd, to + at, next - at, offset + at);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+struct ram *ram_new_copy(const char *name, int fd, uint64_t offset, uint64_t size, struct err *e)
+{
+    if (check_file(name, fd, offset, size, e))
+        return NULL;
+    struct ram *ram = ram_new(name, size, RAM_MEMFD, e);
+    int r = ram ? copy_data(ram->host, fd, offset, size) : 0;
+    if (r) {
+        err_sys(e, r, "guest memory %s: cannot read its file", name);
+        ram_free(ram);
+        return NULL;
+    }
+    return ram;
 }
 
 void ram_free(struct ram *r)

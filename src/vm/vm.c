@@ -124,9 +124,10 @@ static int make_board(struct vm *vm, const struct vm_saved *from, int memory_fd,
         .loop = vm->loop,
         .cpus = vm->cfg.cpus,
         .memory = vm->cfg.memory,
-        .backing = from                     ? RAM_FILE_PRIVATE
-                   : vm->cfg.engine_process ? RAM_MEMFD
-                                            : RAM_ANONYMOUS,
+        .backing = vm->cfg.engine_process ? RAM_MEMFD
+                   : from                 ? RAM_FILE_PRIVATE
+                                          : RAM_ANONYMOUS,
+        .ram_saved = from != NULL,
         .ram_fd = memory_fd,
         .serial = vm->serial,
         .disk_count = vm->cfg.disks,

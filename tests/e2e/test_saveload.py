@@ -32,14 +32,14 @@ def start():
         m.close()
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
-def test_a_busy_machine_goes_on_where_it_was(start, tmp_path, cpus):
+@pytest.mark.parametrize("cpus,process", [(1, False), (2, False), (2, True)])
+def test_a_busy_machine_goes_on_where_it_was(start, tmp_path, cpus, process):
     disk = tmp_path / "disk.img"
     disk.write_bytes(os.urandom(4 << 20))
     config = tmp_path / "vm.json"
     config.write_text(json.dumps({
-        "accel": "soft", "memory": "256M", "cpus": cpus, "kernel": str(KERNEL), "initrd": str(SHELL),
-        "cmdline": CMDLINE, "rng": True,
+        "accel": "soft", "engine-process": process, "memory": "256M", "cpus": cpus, "kernel": str(KERNEL),
+        "initrd": str(SHELL), "cmdline": CMDLINE, "rng": True,
         "disks": [{"path": str(disk)}], "nets": [{"user": True}], "console": "stdio"}))
     state, memory = tmp_path / "state", tmp_path / "memory"
     m = start(config, state, memory)

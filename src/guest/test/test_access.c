@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -341,6 +342,45 @@ static void a_snapshots_memory_is_copied_on_write_and_its_file_never_changes(voi
     ram_free(NULL);
 }
 
+static void a_copied_snapshot_is_shared_and_its_holes_stay_empty(void **state)
+{
+    char page[P];
+    struct err e;
+    struct stat st;
+    int fd = memfd_create("snapshot", 0);
+    (void)state;
+    /* a hole, data, a hole, data, a hole */
+    assert_int_equal(ftruncate(fd, 64 * P), 0);
+    memset(page, 's', sizeof page);
+    assert_int_equal(pwrite(fd, page, P, 9 * P), P);
+    assert_int_equal(pwrite(fd, page, P, 20 * P), P);
+    assert_int_equal(pwrite(fd, page, P, 21 * P), P);
+    struct ram *r = ram_new_copy("ram", fd, 9 * P, 32 * P, &e);
+    assert_non_null(r);
+    assert_int_equal(r->backing, RAM_MEMFD);
+    for (unsigned i = 0; i < 32; i++)
+        assert_int_equal(r->host[i * P + 5], i == 0 || i == 11 || i == 12 ? 's' : 0);
+    ram_free(r);
+    r = ram_new_copy("ram", fd, 21 * P, 32 * P, &e);
+    assert_non_null(r);
+    assert_int_equal(fstat(r->fd, &st), 0);
+    assert_true(st.st_blocks <= P / 512); /* before anybody reads the rest */
+    r->host[0] = 'x';
+    assert_int_equal(pread(r->fd, page, P, 0), P);
+    assert_int_equal(page[0], 'x');
+    assert_int_equal(pread(fd, page, P, 21 * P), P);
+    assert_int_equal(page[0], 's');
+    ram_free(r);
+    r = ram_new_copy("ram", fd, 30 * P, 34 * P, &e); /* nothing but a hole */
+    assert_non_null(r);
+    assert_int_equal(r->host[0], 0);
+    ram_free(r);
+    assert_null(ram_new_copy("ram", fd, 33 * P, 32 * P, &e));
+    assert_non_null(strstr(e.msg, "outside its file"));
+    close(fd);
+    assert_null(ram_new_copy("ram", fd, 0, P, &e));
+}
+
 static void impossible_sizes_are_refused(void **state)
 {
     struct err e;
@@ -409,6 +449,7 @@ int main(void)
         T(a_bell_is_where_its_region_shows_and_nowhere_else),
         cmocka_unit_test(shared_ram_its_notes_and_generations_are_seen_by_a_child_process),
         cmocka_unit_test(a_snapshots_memory_is_copied_on_write_and_its_file_never_changes),
+        cmocka_unit_test(a_copied_snapshot_is_shared_and_its_holes_stay_empty),
         cmocka_unit_test(impossible_sizes_are_refused),
     };
     return cmocka_run_group_tests_name("guest: access", tests, NULL, NULL);
