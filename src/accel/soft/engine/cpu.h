@@ -91,7 +91,8 @@ struct cpu {
     uint64_t pat;
     int64_t tsc_offset; /* guest TSC = scaled now + offset */
     uint64_t tsc_adjust;
-    uint64_t pvclock_msr, pvclock_version, wallclock_msr, steal_msr;
+    uint64_t pvclock_msr, wallclock_msr, steal_msr;
+    uint64_t pvclock_late;             /* the clock page is to be written before this vCPU runs again */
     struct x86_msr msrs[X86_MAX_MSRS]; /* others that are only stored: MTRRs and so on */
     uint32_t msr_count;
 

@@ -158,7 +158,7 @@ static int write_active(struct cpu *c, uint32_t index, uint64_t v, bool host)
 {
     switch (index) {
     case MSR_TSC:
-        tsc_write(c, v);
+        tsc_write(c, v, host);
         return 1;
     case MSR_TSC_ADJUST:
         if (host)

@@ -350,12 +350,12 @@ bool msr_read(struct cpu *c, uint32_t index, uint64_t *value);
 bool msr_write(struct cpu *c, uint32_t index, uint64_t value,
                bool host); /* host: by engine_set: no checks that the guest has */
 void tsc_set_khz(struct cpu *c, uint32_t khz);
-void tsc_write(struct cpu *c, uint64_t value);
+void tsc_write(struct cpu *c, uint64_t value, bool host);
 void tsc_adjust_write(struct cpu *c, uint64_t value);
 uint64_t tsc_at(const struct cpu *c, uint64_t now_ns);
 uint64_t tsc_to_ns(const struct cpu *c, uint64_t tsc); /* guest ns at which the TSC reaches `tsc` */
 bool pvclock_write(struct cpu *c, uint32_t index, uint64_t value, bool host);
-void pvclock_update(struct cpu *c);
+void pvclock_update(struct cpu *c); /* on the owner's thread */
 
 /* ---- lapic.c ---- */
 

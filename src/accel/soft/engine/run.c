@@ -327,6 +327,8 @@ static void begin(struct cpu *c, struct engine_exit_info *info)
     }
     cpu_attention(c, ATT_INTR | ATT_TIMER | (asleep(c) || p->has_inject ? ATT_HALT : 0));
     cpu_enter(c);
+    if (c->pvclock_late)
+        pvclock_update(c);
 }
 
 static enum engine_exit end(struct cpu *c)

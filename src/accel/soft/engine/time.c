@@ -36,27 +36,35 @@ uint64_t cpu_tsc(struct cpu *c)
     return tsc_at(c, engine_now(c->engine));
 }
 
-static void offset_changed(struct cpu *c)
+/* The clock page is guest memory, and may hold code: only the vCPU's own thread writes there. */
+static void update_page(struct cpu *c, bool host)
+{
+    c->pvclock_late = host;
+    if (!host)
+        pvclock_update(c);
+}
+
+static void offset_changed(struct cpu *c, bool host)
 {
     lapic_timer_rearm(c);
-    pvclock_update(c);
+    update_page(c, host);
 }
 
 /* SDM 3B 17.17.3: a write of the TSC moves TSC_ADJUST by as much. */
-void tsc_write(struct cpu *c, uint64_t value)
+void tsc_write(struct cpu *c, uint64_t value, bool host)
 {
     uint64_t by = value - cpu_tsc(c);
 
     c->tsc_offset = (int64_t)((uint64_t)c->tsc_offset + by);
     c->tsc_adjust += by;
-    offset_changed(c);
+    offset_changed(c, host);
 }
 
 void tsc_adjust_write(struct cpu *c, uint64_t value)
 {
     c->tsc_offset = (int64_t)((uint64_t)c->tsc_offset + (value - c->tsc_adjust));
     c->tsc_adjust = value;
-    offset_changed(c);
+    offset_changed(c, false);
 }
 
 /* ---- paravirtual clock ---- */
@@ -98,6 +106,7 @@ void pvclock_update(struct cpu *c)
     struct clock_page p = {0};
     uint64_t gpa = c->pvclock_msr & ~1ull;
 
+    c->pvclock_late = 0;
     if (!(c->pvclock_msr & 1) || !c->engine->attached || !phys_read(c, gpa, &p, sizeof(p)))
         return;
     uint64_t now = engine_now(c->engine);
@@ -130,7 +139,7 @@ bool pvclock_write(struct cpu *c, uint32_t index, uint64_t value, bool host)
 {
     if (index == MSR_KVM_SYSTEM_TIME || index == MSR_KVM_SYSTEM_TIME_OLD) {
         c->pvclock_msr = value;
-        pvclock_update(c);
+        update_page(c, host);
     } else {
         c->wallclock_msr = value;
         if (!host)

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "accel/accel.h"
+#include "accel/soft/engine/xlate.h"
 #include "accel/soft/test/harness.h"
 
 static sigjmp_buf refused;
@@ -103,6 +104,7 @@ static void spoil(struct engine *en, unsigned how)
         c->priv->inside = 0; /* whoever says that it is inside only makes others wait */
     }
     fill(en->native, (uint8_t *)en->native + 4096, how);
+    fill(en->xlate, &en->xlate->code, how);
     en->stop = en->stop_lock = 0;
 }
 
@@ -144,6 +146,9 @@ static void calls_come_back_whatever_stands_in_the_arena(void **state)
 
     (void)state;
     good = h_long_mode(h, 0x10000, 0);
+    /* a clock page, in pages that are said to hold code */
+    assert_int_equal(x86_state_msr_set(&good, MSR_KVM_SYSTEM_TIME, 0x20001), 0);
+    memset(h->notes, 0xff, H_RAM / 4096);
     for (unsigned round = 0; round < 30; round++) {
         spoil(h->en, round);
         call_all(h, &good);
