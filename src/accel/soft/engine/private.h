@@ -122,6 +122,7 @@ struct cpu_private {
     /* counters */
     /* translated code: xcache.c */
     uint8_t interpret_once;
+    uint64_t xcache_seen;
     uint64_t armed;        /* guest ns at which engine_timer comes; 0: not at all */
     uint32_t jc_logged[2]; /* by half of linear space: entries of the jump cache that were filled */
     uint16_t jc_log[2][XJC_LOG];
@@ -266,6 +267,8 @@ void xcache_attach(struct engine *en);
 void xcache_detach(struct engine *en);
 bool xlate_possible(const struct cpu *c);
 bool xlate_run(struct cpu *c);                 /* run translated code at RIP; false: interpret one block */
+void xcache_emptied(struct cpu *c);       /* cpu_enter found the cache emptied */
+uint64_t xcache_generation(const struct engine *en); /* changes when it is emptied */
 uint64_t xcache_code(const struct engine *en); /* address of the executable view */
 void xcache_distrust(struct engine *en);       /* memory may have changed behind our back */
 bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n);

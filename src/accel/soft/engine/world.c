@@ -22,6 +22,8 @@ void cpu_enter(struct cpu *c)
         tlb_reset(c);
         block_flush(c);
     }
+    if (unlikely(c->priv->xcache_seen != xcache_generation(en)))
+        xcache_emptied(c);
     if (unlikely(c->priv->flush_seen != __atomic_load_n(&en->flush_version, __ATOMIC_ACQUIRE))) {
         c->priv->flush_seen = en->flush_version;
         tlb_reset(c);

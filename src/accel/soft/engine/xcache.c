@@ -184,13 +184,21 @@ static void empty(struct cpu *c, struct xcache *k)
     memset(k->page, 0, sizeof k->page);
     k->meta_used = 0;
     k->next = k->first;
-    k->n_flush++;
-    for (unsigned i = 0; i < en->cpus; i++) {
-        jc_clear(en->cpu[i]);
-        memset(en->cpu[i]->priv->xinsn_key, 0, sizeof en->cpu[i]->priv->xinsn_key);
-    }
+    __atomic_fetch_add(&k->n_flush, 1, __ATOMIC_RELEASE);
     world_go(en);
-    cpu_enter(c);
+    cpu_enter(c); /* everybody's cpu_enter sees n_flush */
+}
+
+void xcache_emptied(struct cpu *c)
+{
+    c->priv->xcache_seen = c->engine->xlate->n_flush;
+    jc_clear(c);
+    memset(c->priv->xinsn_key, 0, sizeof c->priv->xinsn_key);
+}
+
+uint64_t xcache_generation(const struct engine *en)
+{
+    return __atomic_load_n(&en->xlate->n_flush, __ATOMIC_RELAXED);
 }
 
 void xcache_distrust(struct engine *en)
