@@ -384,13 +384,9 @@ bool xlate_possible(const struct cpu *c)
     return c->mode == MODE_64 && c->tlb_user < FTLB_SETS && c->engine->xlate->enabled;
 }
 
-/* Where the translation of RIP begins, flags in the slot; 0: the run loop decides. */
-static uint64_t next_code(struct cpu *c)
+/* Where the translation of RIP begins, flags in the slot, made if need be; 0: the run loop decides. */
+static uint64_t unknown_code(struct cpu *c, struct xcache *k)
 {
-    struct xcache *k = c->engine->xlate;
-
-    if (wanted_outside(c) || !xlate_possible(c))
-        return 0;
     struct xunit *u = lock_unit(c, k);
     if (!u)
         return 0;
@@ -398,6 +394,32 @@ static uint64_t next_code(struct cpu *c)
     uint64_t go = u->code + u->entry_slot; /* what the poll looks at has just been looked at */
     unlock(k);
     return go;
+}
+
+/* The same by the jump cache alone; 0: it does not know. */
+static uint64_t known_code(struct cpu *c, const struct xcache *k)
+{
+    uint64_t at = c->x.jc[c->tlb_user][jc_index(c->rip)];
+    uint32_t back;
+
+    if (at == k->glue.miss)
+        return 0;
+    memcpy(&back, (const void *)(uintptr_t)(at - sizeof back), sizeof back);
+    const struct xunit *u = (const struct xunit *)(const void *)(k->meta + (size_t)back * 8);
+    return u->linear == c->rip ? u->code + u->entry_slot : 0;
+}
+
+/* Where the translation of RIP begins, flags in the slot; 0: the run loop decides. */
+static uint64_t next_code(struct cpu *c)
+{
+    struct xcache *k = c->engine->xlate;
+
+    if (wanted_outside(c) || !xlate_possible(c))
+        return 0;
+    uint64_t known = known_code(c, k);
+    if (known)
+        return known;
+    return unknown_code(c, k);
 }
 
 static struct xunit *unit_of(struct cpu *c, const struct xmeta *m)
@@ -469,8 +491,8 @@ uint64_t xlate_slow(struct cpu *c, const struct xmeta *m)
     } while (c->next_rip == c->rip && (in->flags & (INSN_REP | INSN_REPNE)) && !wanted_outside(c));
     c->rip = c->next_rip;
     c->icount++;
-    if (c->rip == next && !c->leave_block && !u->dead && !wanted_outside(c) && m->go_on &&
-        (!u->vec || want_vectors(c, u))) {
+    if (c->rip == next && !c->leave_block && !u->dead && c->tlb_user == u->set && !wanted_outside(c) &&
+        m->go_on && (!u->vec || want_vectors(c, u))) {
         if (k->counting)
             c->icount += (uint64_t)(u->insns - m->index) - 1;
         return u->code + m->go_on;
@@ -519,7 +541,7 @@ uint64_t xlate_link(struct cpu *c, const uint32_t *at)
 uint64_t xlate_miss(struct cpu *c)
 {
     c->rip = c->x.target;
-    return next_code(c);
+    return wanted_outside(c) ? 0 : unknown_code(c, c->engine->xlate);
 }
 
 uint64_t xlate_poll(struct cpu *c, const struct xmeta *m)

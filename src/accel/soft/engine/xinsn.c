@@ -60,6 +60,8 @@ static int integer_flags(ZydisMnemonic m)
     case ZYDIS_MNEMONIC_MFENCE:
     case ZYDIS_MNEMONIC_SFENCE:
         return NO;
+    case ZYDIS_MNEMONIC_CMPXCHG8B:
+    case ZYDIS_MNEMONIC_CMPXCHG16B:
     case ZYDIS_MNEMONIC_ADC:
     case ZYDIS_MNEMONIC_SBB:
     case ZYDIS_MNEMONIC_INC:
@@ -138,6 +140,8 @@ static bool has_feature(const struct cpu *c, const ZydisDecodedInstruction *zi)
 {
     if (zi->mnemonic == ZYDIS_MNEMONIC_POPCNT)
         return cpu_has(c, X86_F_POPCNT);
+    if (zi->mnemonic == ZYDIS_MNEMONIC_CMPXCHG8B || zi->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
+        return zi->mnemonic == ZYDIS_MNEMONIC_CMPXCHG8B || cpu_has(c, X86_F_CX16);
     switch (zi->meta.isa_ext) {
     case ZYDIS_ISA_EXT_BASE:
     case ZYDIS_ISA_EXT_LONGMODE:
@@ -336,7 +340,24 @@ static enum xkind kind_of(const struct cpu *c, struct xinsn *x)
     case ZYDIS_MNEMONIC_LEA:
         x->mem = 2;
         return zi->operand_width == 16 ? XK_STUB : XK_LEA;
+    case ZYDIS_MNEMONIC_DIV:
+    case ZYDIS_MNEMONIC_IDIV:
+        return plain_operands(x) && zi->operand_width >= 32 && op[0].size >= 32 ? XK_DIV : XK_STUB;
+    case ZYDIS_MNEMONIC_CLI:
+        return c->tlb_user == TLB_USER ? XK_STUB : XK_CLI;
+    case ZYDIS_MNEMONIC_STI:
+        return c->tlb_user == TLB_USER ? XK_STUB : XK_STI;
+    case ZYDIS_MNEMONIC_CLD:
+        return XK_CLD;
+    case ZYDIS_MNEMONIC_PUSHFQ:
+        return XK_PUSHF;
+    case ZYDIS_MNEMONIC_POPFQ:
+        return c->tlb_user == TLB_USER ? XK_STUB : XK_POPF;
+    case ZYDIS_MNEMONIC_SWAPGS:
+        return c->tlb_user == TLB_USER ? XK_STUB : XK_SWAPGS;
     case ZYDIS_MNEMONIC_PUSH:
+        if (zi->operand_width == 64 && is_mem64(x))
+            return XK_PUSH_MEM;
         if (zi->operand_width != 64 || (op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE && !is_reg64(op)))
             return XK_STUB;
         return XK_PUSH;

@@ -311,8 +311,11 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     m.u->want = (uint8_t)wanted(&m);
     k->meta_used += (sizeof *m.u + bytes + 7) & ~(size_t)7;
 
-    while ((uintptr_t)k->next & 15)
+    while (((uintptr_t)k->next & 15) != 12)
         *k->next++ = 0xcc;
+    uint32_t back = (uint32_t)(used / 8); /* from a jump cache's entry to its unit: xcache.c, known_code */
+    memcpy(k->next, &back, sizeof back);
+    k->next += sizeof back;
     m.e = (struct xemit){.p = k->next, .delta = k->delta};
     m.start = k->next;
     m.u->code = xhere(&m.e);

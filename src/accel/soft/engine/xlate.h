@@ -4,6 +4,7 @@
  *
  *     xlate.c    one unit: guest instructions in, host instructions out; xops.c its instructions
  *     xinsn.c    one instruction: which kind it is, and its re-encoding with other registers
+ *     xsys.c     instructions of the kernel, and divisions
  *     xglue.c    the code around units: in, out, and the ways to C
  *     xcache.c   units: found, linked, dropped; the C side of the ways out
  *     ftlb.c     the fast TLB
@@ -128,6 +129,14 @@ enum xkind {
     XK_JMP_IND,
     XK_RET,
     XK_JCC,
+    XK_PUSH_MEM, /* here to XK_DIV: xsys.c */
+    XK_CLI,
+    XK_STI,
+    XK_CLD,
+    XK_PUSHF,
+    XK_POPF,
+    XK_SWAPGS,
+    XK_DIV,
     XK_STUB,     /* interpreted */
     XK_STUB_END, /* interpreted; what follows is looked up anew */
 };

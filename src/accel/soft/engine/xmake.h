@@ -53,4 +53,16 @@ void xmake_indirect(struct maker *m);
 /* One instruction. False: the unit ends with it. */
 bool xmake_insn(struct maker *m, unsigned index);
 
+/* R10 = host address of instruction `index`'s memory operand; of the 8 bytes below the stack pointer; at it.
+ * What the fast TLB does not know goes the slow way. Spoils flags and R11. */
+void xmake_memory(struct maker *m, unsigned index);
+void xmake_push_place(struct maker *m, unsigned index);
+void xmake_pop_place(struct maker *m, unsigned index);
+void xmake_move_sp(struct maker *m, int by);
+void xmake_get_reg(struct maker *m, unsigned to, unsigned g); /* to = guest register g */
+
+/* ---- xsys.c ---- */
+
+void xmake_system(struct maker *m, unsigned index);
+
 #endif

@@ -87,6 +87,8 @@ static void add_base(struct maker *m, ZydisRegister seg)
 /* Alignment that a vector access demands (SDM 1 14.9, table 14-22; 2A exceptions type 1 and 4), else 1. */
 static unsigned alignment(const struct xinsn *x, unsigned n)
 {
+    if (x->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
+        return 16;
     if (!x->vec || n < 16)
         return 1;
     bool legacy = x->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
@@ -113,7 +115,7 @@ static unsigned alignment(const struct xinsn *x, unsigned n)
     }
 }
 
-static void emit_memory(struct maker *m, unsigned index)
+void xmake_memory(struct maker *m, unsigned index)
 {
     const struct xinsn *x = &m->insn[index];
     const ZydisDecodedOperand *op = &x->ops[x->mem - 1];
@@ -140,7 +142,7 @@ static unsigned reg_of(const ZydisDecodedOperand *op)
 }
 
 /* to = guest register g */
-static void get_reg(struct maker *m, unsigned to, unsigned g)
+void xmake_get_reg(struct maker *m, unsigned to, unsigned g)
 {
     if (x_host(g) == X_IN_MEMORY)
         x_load(&m->e, to, x_gpr(g));
@@ -156,19 +158,19 @@ static void put_reg(struct maker *m, unsigned g, unsigned from)
         x_mov(&m->e, x_host(g), from);
 }
 
-static void move_sp(struct maker *m, int by)
+void xmake_move_sp(struct maker *m, int by)
 {
     x_lea(&m->e, true, H_R15, H_R15, 0xff, 1, by);
 }
 
 /* R10 = host address of the 8 bytes below the stack pointer. */
-static void emit_push_place(struct maker *m, unsigned index)
+void xmake_push_place(struct maker *m, unsigned index)
 {
     x_lea(&m->e, true, H_R10, H_R15, 0xff, 1, -8);
     emit_probe(m, index, 8, true, 1);
 }
 
-static void emit_pop_place(struct maker *m, unsigned index)
+void xmake_pop_place(struct maker *m, unsigned index)
 {
     x_mov(&m->e, H_R10, H_R15);
     emit_probe(m, index, 8, false, 1);
@@ -198,7 +200,7 @@ static void emit_push(struct maker *m, unsigned index)
 {
     const struct xinsn *x = &m->insn[index];
 
-    emit_push_place(m, index);
+    xmake_push_place(m, index);
     if (x->ops[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
         store_r10_imm(m, (uint64_t)x->ops[0].imm.value.s);
     else if (x_host(reg_of(&x->ops[0])) == X_IN_MEMORY) {
@@ -206,21 +208,21 @@ static void emit_push(struct maker *m, unsigned index)
         store_r10(m, H_R11);
     } else
         store_r10(m, x_host(reg_of(&x->ops[0])));
-    move_sp(m, -8);
+    xmake_move_sp(m, -8);
 }
 
 static void emit_pop(struct maker *m, unsigned index)
 {
     unsigned g = reg_of(&m->insn[index].ops[0]);
 
-    emit_pop_place(m, index);
+    xmake_pop_place(m, index);
     if (x_host(g) == X_IN_MEMORY) {
         load_r10(m, H_R11);
         x_store(&m->e, H_R11, x_gpr(g));
     } else
         load_r10(m, x_host(g));
     if (g != 4)
-        move_sp(m, 8);
+        xmake_move_sp(m, 8);
 }
 
 static void emit_leave(struct maker *m, unsigned index)
@@ -275,10 +277,10 @@ static uint64_t branch_target(const struct maker *m, unsigned index)
 static void emit_target(struct maker *m, unsigned index)
 {
     if (m->insn[index].mem) {
-        emit_memory(m, index);
+        xmake_memory(m, index);
         load_r10(m, H_R10);
     } else
-        get_reg(m, H_R10, reg_of(&m->insn[index].ops[0]));
+        xmake_get_reg(m, H_R10, reg_of(&m->insn[index].ops[0]));
 }
 
 static void emit_call(struct maker *m, unsigned index)
@@ -289,9 +291,9 @@ static void emit_call(struct maker *m, unsigned index)
         emit_target(m, index);
         x_store(&m->e, H_R10, XOFF(x.target));
     }
-    emit_push_place(m, index);
+    xmake_push_place(m, index);
     store_r10_imm(m, next_linear(m, index));
-    move_sp(m, -8);
+    xmake_move_sp(m, -8);
     if (indirect) {
         x_load(&m->e, H_R10, XOFF(x.target));
         xmake_indirect(m);
@@ -304,9 +306,9 @@ static void emit_ret(struct maker *m, unsigned index)
     const ZydisDecodedInstruction *zi = &m->insn[index].zi;
     unsigned extra = zi->raw.imm[0].size ? (unsigned)zi->raw.imm[0].value.u & 0xffff : 0;
 
-    emit_pop_place(m, index);
+    xmake_pop_place(m, index);
     load_r10(m, H_R10);
-    move_sp(m, 8 + (int)extra);
+    xmake_move_sp(m, 8 + (int)extra);
     xmake_indirect(m);
 }
 
@@ -318,7 +320,7 @@ static void emit_plain(struct maker *m, unsigned index)
     uint8_t state = m->state;
 
     if (x->mem)
-        emit_memory(m, index);
+        xmake_memory(m, index);
     if (x->keep_cf) {
         restore_cf(m);
     } else if (x->reads)
@@ -383,6 +385,17 @@ bool xmake_insn(struct maker *m, unsigned index)
         break;
     case XK_JCC:
         xmake_jcc(m, index, branch_target(m, index));
+        more = true;
+        break;
+    case XK_PUSH_MEM:
+    case XK_CLI:
+    case XK_STI:
+    case XK_CLD:
+    case XK_PUSHF:
+    case XK_POPF:
+    case XK_SWAPGS:
+    case XK_DIV:
+        xmake_system(m, index);
         more = true;
         break;
     case XK_STUB:

@@ -131,6 +131,7 @@ static void a_device_that_writes_code_makes_it_decode_anew(void **state)
     assert_true(h->notes[0x10] & PAGE_CODE);
     h->ram[0x10001] = 6; /* as ram_written does: the bytes, then the generation of a page with code */
     h->gens[0x10]++;
+    engine_code_event(h->en); /* and who listens to ram_written tells the engine */
     h_cpu(h)->rip = 0x10000;
     assert_int_equal(h_run(h), ENGINE_KICKED);
     assert_int_equal(h->exit_value, 6);
