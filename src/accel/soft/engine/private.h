@@ -266,11 +266,11 @@ size_t xcache_size(void);
 void xcache_attach(struct engine *en);
 void xcache_detach(struct engine *en);
 bool xlate_possible(const struct cpu *c);
-bool xlate_run(struct cpu *c);                 /* run translated code at RIP; false: interpret one block */
-void xcache_emptied(struct cpu *c);       /* cpu_enter found the cache emptied */
+bool xlate_run(struct cpu *c);      /* run translated code at RIP; false: interpret one block */
+void xcache_emptied(struct cpu *c); /* cpu_enter found the cache emptied */
 uint64_t xcache_generation(const struct engine *en); /* changes when it is emptied */
-uint64_t xcache_code(const struct engine *en); /* address of the executable view */
-void xcache_distrust(struct engine *en);       /* memory may have changed behind our back */
+uint64_t xcache_code(const struct engine *en);       /* address of the executable view */
+void xcache_distrust(struct engine *en);             /* memory may have changed behind our back */
 bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n);
 void xcache_attention(struct cpu *c, uint32_t what);
 void jc_flush_half(struct cpu *c, unsigned half);
