@@ -13,7 +13,7 @@ packages()
     bench) echo "qemu-system-x86 cpio" ;;
     test) echo "python3-pytest python3-pytest-xdist qemu-system-x86 qemu-utils acpica-tools fio e2fsprogs debootstrap" \
         "clang libclang-rt-14-dev clang-format clang-tidy cppcheck iproute2 gdb socat" \
-        "bochs bochsbios vgabios bochs-term shellcheck" \
+        "bochs bochsbios vgabios bochs-term isolinux syslinux-common genisoimage shellcheck" \
         "linux-image-cloud-amd64" ;;
     *) echo "deps.sh: unknown group '$1' (build, guest, debian, bench, test)" >&2; exit 2 ;;
     esac

@@ -1,6 +1,6 @@
 #!/bin/bash
 # guests.sh RUNNER GUEST...: the small guests on the nested bed's KVM. Left out is what QEMU's emulated SVM does not
-# do, whatever runs on it:
+# do, whatever runs on it, and what vmx.sh has run under Bochs:
 #   limits     it checks no segment limits
 #   strict     it lets reserved bits pass
 #   hwbreak    it does not look at debug registers that KVM loads

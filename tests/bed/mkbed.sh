@@ -16,7 +16,7 @@ cp "$(command -v busybox)" "$root/bin/busybox"
 for applet in $("$root/bin/busybox" --list); do
     ln -s busybox "$root/bin/$applet" 2>/dev/null || true
 done
-for m in virt/lib/irqbypass arch/x86/kvm/kvm arch/x86/kvm/kvm-amd; do
+for m in virt/lib/irqbypass arch/x86/kvm/kvm{,-amd,-intel}; do
     f=$modules/$m.ko
     if [ -f "$f" ]; then cp "$f" "$root/mod/"; else xz -dc "$f.xz" >"$root/mod/$(basename "$m").ko"; fi
 done
