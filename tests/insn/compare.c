@@ -234,8 +234,13 @@ static bool compare_steps(const struct lab_case *k, const struct lab_result *h, 
                           bool print)
 {
     struct diff d = {.print = print};
-    uint64_t up = h->cr2 - g->cr2, down = g->cr2 - h->cr2,
-             distance = up < down ? up : down; /* an operand may wrap */
+    uint64_t up = h->cr2 - g->cr2, down = g->cr2 - h->cr2, distance = up < down ? up : down;
+    struct insn in;
+    /* an operand may wrap: on this host the later steps do so within the address size */
+    if (!insn_decode(k->bytes, k->len, (enum cpu_mode)k->mode, &in) && in.adsize < 8) {
+        uint64_t around = mask_size(in.adsize) + 1 - distance;
+        distance = around < distance ? around : distance;
+    }
 
     /* the page fault of an early step and, of a later one, a segment's limit or an illegal header: the
      * interpreter checks those first */

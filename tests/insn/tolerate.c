@@ -72,6 +72,8 @@ static bool segment_refuses(const struct operand *o)
     if (o->seg == X86_FS || o->seg == X86_GS || (o->seg == X86_CS && o->write))
         return true;
     uint64_t off = o->at - segment_base(o->k, o->seg), limit = o->k->ldt ? LDT_LIMIT : 0xffffffff;
+    if (o->seg == X86_CS)
+        limit = o->k->mode == MODE_16 ? LDT_CODE_LIMIT : 0xffffffff;
     return off + o->size - 1 > limit;
 }
 
@@ -264,7 +266,8 @@ static enum tolerance tolerate_maskmov(const struct lab_case *k, const struct in
                         .seg = in->seg,
                         .write = true,
                         .checked = 8};
-    if (h->vector == X86_PF_VEC && h->cr2 - o.at >= o.size)
+    bool same = h->vector == g->vector && (h->vector != X86_PF_VEC || h->cr2 == g->cr2);
+    if (same || (h->vector == X86_PF_VEC && h->cr2 - o.at >= o.size))
         return TOLERATE_NOTHING;
     return has_reason(&o, h->vector) && has_reason(&o, g->vector) ? TOLERATE_FAULT : TOLERATE_NOTHING;
 }
@@ -334,10 +337,12 @@ static enum tolerance tolerate_vector(const struct form *form, const struct lab_
 /* ---- x87 ---- */
 
 /* An unmasked exception keeps a store from being made; some processors look whether it could have been. */
-static bool store_not_made(const struct operand *o, const struct lab_result *h, const struct lab_result *g)
+static bool store_not_made(const struct form *form, const struct operand *o, const struct lab_result *h,
+                           const struct lab_result *g)
 {
+    bool x87 = form->isa == ZYDIS_ISA_SET_X87 || form->mnemonic == ZYDIS_MNEMONIC_FISTTP; /* SSE3 */
     unsigned unmasked = word_of(&g->out, FX_FSW) & ~word_of(&g->out, 0) & 0x1f;
-    return o->write && g->vector == LAB_NO_FAULT && unmasked && has_reason(o, h->vector);
+    return x87 && o->write && g->vector == LAB_NO_FAULT && unmasked && has_reason(o, h->vector);
 }
 
 /* ---- integer ---- */
@@ -368,6 +373,8 @@ static enum tolerance tolerate_push_seg(const struct lab_case *k, struct lab_res
                         .checked = 4};
     if (g->vector == LAB_NO_FAULT && has_reason(&o, h->vector))
         return TOLERATE_ANYTHING;
+    if (g->vector != h->vector && has_reason(&o, g->vector) && has_reason(&o, h->vector))
+        return TOLERATE_FAULT;
     for (unsigned i = 0; g->vector == LAB_NO_FAULT && i < h->lines && i < LAB_LINES; i++)
         for (unsigned b = 2; b < 4; b++) {
             uint64_t off = o.at + b - h->line[i].at;
@@ -471,7 +478,7 @@ enum tolerance tolerate(const struct form *form, const struct lab_case *k, struc
         t = tolerate_integer(form, k, &in, h, g);
     if (t != TOLERATE_NOTHING || h->vector == g->vector || !operand_of(form, k, &in, &o))
         return t;
-    if (form->isa == ZYDIS_ISA_SET_X87 && store_not_made(&o, h, g))
+    if (store_not_made(form, &o, h, g))
         return TOLERATE_ANYTHING;
     /* 32-bit flat segments: an access that wraps at 4 GiB (SDM 3A 5.3) */
     if (k->mode != MODE_64 && !k->ldt && o.at + o.size > 1ull << 32 && h->vector == X86_PF_VEC &&

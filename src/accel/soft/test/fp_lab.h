@@ -28,6 +28,7 @@ struct lab {
     unsigned cases, failures, unknown;
     uint64_t seed;
     struct x86_state base;
+    uint8_t before[LAB_BYTES]; /* what both sides' data is before a case */
 };
 
 enum lab_verdict { LAB_SKIPPED = -1, LAB_SAME, LAB_DIFFERS, LAB_UNKNOWN };
@@ -346,6 +347,7 @@ static inline bool lab_other_fault(const struct lab *l, const ZydisDecodedInstru
 {
     const struct x86_fpu *f = &h_cpu(l->h)->fpu;
     bool f16c = zi->meta.isa_set == ZYDIS_ISA_SET_F16C;
+    bool x87 = zi->meta.isa_set == ZYDIS_ISA_SET_X87 || zi->mnemonic == ZYDIS_MNEMONIC_FISTTP; /* SSE3 */
     if (trap == vector)
         return false;
     if (zi->meta.isa_set == ZYDIS_ISA_SET_SHA && vector == X86_GP && o->at % 16)
@@ -356,17 +358,21 @@ static inline bool lab_other_fault(const struct lab *l, const ZydisDecodedInstru
         return true;
     if (trap == X86_AC_VEC && (o->size == 16 || o->size == 32 || f16c))
         return true; /* alignment checks of such operands: SDM 3A 6.15, interrupt 17, leaves them open */
-    if (zi->meta.isa_set == ZYDIS_ISA_SET_X87 && o->write && vector == -1)
+    if (x87 && o->write && vector == -1)
         return f->fsw & ~f->fcw & 0x1f; /* a store that an unmasked exception prevents is checked by some */
     return f16c && o->write && vector == X86_XM; /* so is one that comes after a SIMD exception */
 }
 
 /* What a processor may have changed before the fault of a store: exception flags of VCVTPS2PH; TOP of an MMX
- * store. */
-static inline void lab_undo_early(const ZydisDecodedInstruction *zi, const struct host_state *in,
+ * store; the part of an 80-bit store that does not fault. */
+static inline void lab_undo_early(struct lab *l, const ZydisDecodedInstruction *zi,
+                                  const struct host_state *in, const struct lab_operand *o,
                                   struct host_state *out)
 {
     unsigned top = in->fsw >> 11 & 7;
+    for (unsigned i = 0; o->size == 10 && i < 10; i++)
+        if (o->at + i - LAB_DATA < LAB_BYTES)
+            l->data[o->at + i - LAB_DATA] = l->before[o->at + i - LAB_DATA];
     if (zi->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && (out->mxcsr & ~0x3fu) == (in->mxcsr & ~0x3fu) &&
         !(in->mxcsr & ~out->mxcsr))
         out->mxcsr = in->mxcsr;
@@ -394,8 +400,9 @@ static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *z
     case ZYDIS_MNEMONIC_DPPD:
     case ZYDIS_MNEMONIC_VDPPS:
     case ZYDIS_MNEMONIC_VDPPD:
-        return out->trap == X86_XM && vector == X86_XM;
-
+        if (out->trap == X86_XM && vector == X86_XM)
+            return true;
+        break;
     case ZYDIS_MNEMONIC_VPEXTRD: /* VEX.W = 1 outside 64-bit mode */
     case ZYDIS_MNEMONIC_VPINSRD:
         return l->compat && out->trap == X86_UD;
@@ -414,7 +421,7 @@ static inline bool lab_tolerated(struct lab *l, const ZydisDecodedInstruction *z
     if (!lab_operand_of(in, zi, op, &o))
         return false;
     if (out->trap == vector && o.write && lab_has_reason(in, &o, vector))
-        lab_undo_early(zi, in, out);
+        lab_undo_early(l, zi, in, &o, out);
     return lab_other_fault(l, zi, in, &o, out->trap, vector);
 }
 
@@ -442,7 +449,6 @@ static inline bool lab_decode(struct lab *l, const uint8_t *bytes, unsigned leas
 /* One random case of an instruction. `bytes` has 15. */
 static inline enum lab_verdict lab_case(struct lab *l, const uint8_t *bytes, unsigned least, bool x87)
 {
-    static uint8_t before[LAB_BYTES];
     struct host_state in, out;
     struct insn insn;
     ZydisDecodedInstruction zi;
@@ -455,9 +461,9 @@ static inline enum lab_verdict lab_case(struct lab *l, const uint8_t *bytes, uns
         return LAB_UNKNOWN;
     lab_state(l, &in, x87 || zi.meta.isa_ext == ZYDIS_ISA_EXT_MMX);
     for (unsigned i = 0; i < LAB_BYTES; i += 64)
-        lab_fill(l, before + i, 64);
+        lab_fill(l, l->before + i, 64);
     for (unsigned i = 0; x87 && i < LAB_BYTES; i += 32)
-        lab_fill80(l, before + i);
+        lab_fill80(l, l->before + i);
     if (!lab_aim(l, &in, &zi, op))
         return LAB_SKIPPED;
     if (zi.meta.category == ZYDIS_CATEGORY_XSAVE ||
@@ -468,8 +474,8 @@ static inline enum lab_verdict lab_case(struct lab *l, const uint8_t *bytes, uns
     in.rip = LAB_CODE + 0x800;
     memcpy(l->code + 0x800, bytes, zi.length);
     memcpy(l->h->ram + LAB_RAM_CODE + 0x800, bytes, 15);
-    memcpy(l->data, before, LAB_BYTES);
-    memcpy(l->h->ram + LAB_RAM_DATA, before, LAB_BYTES);
+    memcpy(l->data, l->before, LAB_BYTES);
+    memcpy(l->h->ram + LAB_RAM_DATA, l->before, LAB_BYTES);
     host_run(&in, &out, l->compat);
     lab_to_engine(l, &in);
     int why = h_step(l->h), vector = why ? c->fault_vector : -1;
