@@ -120,13 +120,13 @@ def startup(build, kernel, cpio, folder, idle_seconds):
 
 
 def table(figures):
-    lines = [f"{'test':<16}{'unit':>9}{'native':>12}{'liege':>12}{'qemu tcg':>12}{'of native':>11}{'x qemu':>8}"]
+    lines = [f"{'test':<24}{'unit':>9}{'native':>12}{'liege':>12}{'qemu tcg':>12}{'of native':>11}{'x qemu':>8}"]
     for name in figures["liege"]:
         cells = [figures.get(k, {}).get(name, (None, ""))[0] for k in ("native", "liege", "qemu")]
         unit = figures["liege"][name][1]
         of_native, of_qemu = guest.ratio(cells[1], unit, cells[0]), guest.ratio(cells[1], unit, cells[2])
         text = [f"{c:12.2f}" if c is not None else f"{'-':>12}" for c in cells]
-        lines.append(f"{name:<16}{unit:>9}{''.join(text)}" + (f"{of_native:11.3f}" if of_native else f"{'-':>11}") +
+        lines.append(f"{name:<24}{unit:>9}{''.join(text)}" + (f"{of_native:11.3f}" if of_native else f"{'-':>11}") +
                      (f"{of_qemu:8.2f}" if of_qemu else f"{'-':>8}"))
     return "\n".join(lines)
 
@@ -145,6 +145,9 @@ def main():
         figures["native"] = guest.parse(guest.run([exe]).stdout)
         command = guest.liege_command(build, kernel, cpio, guest.command_line())
         figures["liege"] = guest.parse(guest.expect_end("liege", guest.run(command), 3).stdout)
+        figures["liege"] |= guest.latency(folder, build)
+        process = guest.latency(folder, build, "--engine-process")
+        figures["liege"] |= {f"process_{name}": cell for name, cell in process.items()}
         if not a.no_qemu:
             command = guest.qemu_command(kernel, cpio, guest.command_line())
             figures["qemu"] = guest.parse(guest.expect_end("qemu", guest.run(command)).stdout)

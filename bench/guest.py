@@ -40,6 +40,18 @@ def build(folder):
     return exe, cpio
 
 
+def latency(folder, liege, *extra):
+    """{name: (value, unit)} of latency.c, on the software engine of the build in `liege`."""
+    image = os.path.join(folder, "latency.elf")
+    subprocess.run(["gcc", "-O2", "-w", "-ffreestanding", "-fno-pic", "-no-pie", "-mno-red-zone", "-mgeneral-regs-only",
+                    "-fno-stack-protector", "-fcf-protection=none", "-nostdlib", "-static", "-o", image,
+                    "-Wl,-Ttext=0x1000000,-e,start,--build-id=none,--no-warn-rwx-segments",
+                    os.path.join(TOP, "bench", "latency.c")], check=True)
+    command = [os.path.join(liege, "liege"), "run", "--accel", "soft", "--memory", "64M", "--cpus", "2", "--debug-exit",
+               "--kernel", image, *extra]
+    return parse(expect_end("latency", run(command, 300), 1).stdout)
+
+
 def knobs(**extra):
     """guestbench's knobs: the environment's, overridden by `extra`; those that are None are left out."""
     found = {k: v for k, v in os.environ.items() if k in KNOBS} | extra

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from conftest import TOP
+from conftest import BUILD, TOP
 
 sys.path.insert(0, str(TOP / "bench"))
 import engine  # noqa: E402
@@ -182,3 +182,13 @@ def test_a_machine_that_ends_early_ends_the_bench(tmp_path):
                         str(tmp_path / "liege")],
                        capture_output=True, text=True, timeout=60, check=False)
     assert r.returncode == 1 and "liege ended with status 4" in r.stderr
+
+
+def test_the_latency_guest_prints_its_rows(tmp_path):
+    rows = guest.latency(tmp_path, BUILD)
+    assert list(rows) == ["irq_timer_p50", "irq_timer_p99", "irq_message_p50", "irq_message_p99", "port_read"]
+    assert rows["port_read"][0] > 0
+    for kind in ("irq_timer", "irq_message"):
+        # What only the engine's own look at the clock, every few ms, would uncover is later than this.
+        assert 0 < rows[f"{kind}_p50"][0] <= rows[f"{kind}_p99"][0]
+        assert rows[f"{kind}_p50"][0] < 1000
