@@ -29,7 +29,7 @@ guest-shell:
 	@tools/deps.sh guest
 	@mkdir -p $(GUEST_DIR)
 	@tools/guest/kernel.sh $(GUEST_DIR)/kernel
-	@[ $(GUEST_DIR)/shell.cpio -nt tools/guest/shell/etc/rc ] || \
+	@[ -e $(GUEST_DIR)/shell.cpio ] && [ -z "$$(find tools/guest/shell -newer $(GUEST_DIR)/shell.cpio)" ] || \
 	    tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/shell $(GUEST_DIR)/shell.cpio
 
 guest-debian: guest-shell

@@ -10,7 +10,8 @@ _liege()
     help) mapfile -t COMPREPLY < <(compgen -W "run host version" -- "$cur"); return ;;
     --accel) mapfile -t COMPREPLY < <(compgen -W "auto kvm soft" -- "$cur"); return ;;
     --cpu) mapfile -t COMPREPLY < <(compgen -W "default x86-64-v2 x86-64-v3 host" -- "$cur"); return ;;
-    --console) mapfile -t COMPREPLY < <(compgen -W "stdio pty none file=" -- "$cur"); return ;;
+    --console|--serial) mapfile -t COMPREPLY < <(compgen -W "stdio pty none file=" -- "$cur"); return ;;
+    --console-device) mapfile -t COMPREPLY < <(compgen -W "serial virtio" -- "$cur"); return ;;
     --net) mapfile -t COMPREPLY < <(compgen -W "user tap=" -- "$cur"); return ;;
     --kernel|--initrd|--disk|--config) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac

@@ -11,6 +11,7 @@
 #include "device/pc/i8042.h"
 #include "device/pc/ioapic.h"
 #include "device/pc/pic.h"
+#include "device/virtio/console.h"
 #include "state/state.h"
 
 enum { MAX_SAVED = 64 };
@@ -72,6 +73,12 @@ void board_resume(struct board *b)
 {
     for (unsigned i = 0; i < b->devices; i++)
         device_resume(b->device[i]);
+}
+
+void board_console_resized(struct board *b)
+{
+    if (b->console)
+        virtio_console_resized(b->console);
 }
 
 void board_power_button(struct board *b)

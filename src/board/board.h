@@ -109,6 +109,8 @@ void board_pause(struct board *b); /* on return no device touches guest memory o
 void board_resume(struct board *b);
 /* any thread: as if it was pressed. Nothing happens where acpi is off. */
 void board_power_button(struct board *b);
+/* The terminal behind the virtio console may have another size. Loop thread. */
+void board_console_resized(struct board *b);
 void board_ctrl_alt_del(struct board *b); /* any thread: typed on the keyboard, when there is one */
 
 /* ---- saved state: while paused. Sections of every chip; CPUs, clock and memory are the vm's. ---- */

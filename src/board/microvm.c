@@ -374,9 +374,11 @@ static int add_virtio(struct board *b, struct err *e)
         if (plug(b, virtio_net_new(&nc, c->nets[i].net, c->loop, c->mem, e), e))
             return -EIO;
     }
-    if (c->console &&
-        plug(b, virtio_console_new(&(struct virtio_console_config){0}, c->console, c->loop, c->mem, e), e))
-        return -EIO;
+    if (c->console) {
+        b->console = virtio_console_new(&(struct virtio_console_config){0}, c->console, c->loop, c->mem, e);
+        if (plug(b, b->console, e))
+            return -EIO;
+    }
     if (c->rng && plug(b, virtio_rng_new(&(struct virtio_rng_config){0}, c->loop, c->mem, e), e))
         return -EIO;
     return 0;

@@ -38,6 +38,7 @@ struct board {
     struct debugexit *debugexit;
     struct testdev *testdev;
     struct pci_root *pci;
+    struct virtio_dev *console; /* NULL: none */
 
     struct device *device[BOARD_MAX_DEVICES]; /* all of the above and virtio, in the order they were made */
     unsigned devices;

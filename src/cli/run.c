@@ -40,11 +40,12 @@ struct run {
         return 0;                                                                                            \
     }
 STRING_OPTION(kernel)
-STRING_OPTION(initrd)
 STRING_OPTION(cmdline)
 STRING_OPTION(accel)
 STRING_OPTION(cpu)
 STRING_OPTION(console)
+STRING_OPTION(console_device)
+STRING_OPTION(serial)
 STRING_OPTION(name)
 STRING_OPTION(gdb)
 SWITCH_OPTION(rng)
@@ -76,6 +77,11 @@ static int set_cpus(void *o, const char *v, struct err *e)
         return err_set(e, EINVAL, "--cpus: '%s' is not a number from 1 to %d", v, VM_MAX_CPUS);
     ((struct run *)o)->cfg.cpus = (unsigned)n;
     return 0;
+}
+
+static int set_initrd(void *o, const char *v, struct err *e)
+{
+    return vm_config_add_initrd(&((struct run *)o)->cfg, v, e);
 }
 
 static int set_disk(void *o, const char *v, struct err *e)
@@ -118,8 +124,8 @@ static int set_verbose(void *o, const char *v, struct err *e)
 
 static const struct option_def options[] = {
     {"kernel", "FILE", "bzImage, ELF vmlinux or multiboot image (required)", set_kernel},
-    {"initrd", "FILE", "initial RAM disk, or the multiboot module", set_initrd},
-    {"cmdline", "STRING", "kernel command line (default: console=ttyS0)", set_cmdline},
+    {"initrd", "FILE", "initial RAM disk, or a multiboot module; may be given several times", set_initrd},
+    {"cmdline", "STRING", "kernel command line (default: console=ttyS0, or hvc0)", set_cmdline},
     {"memory", "SIZE", "guest memory, like 512M or 4G (default 512M)", set_memory},
     {"cpus", "N", "virtual CPUs (default 1)", set_cpus},
     {"board", "NAME", "machine model (default microvm)", set_board},
@@ -129,7 +135,11 @@ static const struct option_def options[] = {
     {"disk", "PATH[,OPTION]...", "a raw disk image or block device: readonly, serial=S, direct, format=raw",
      set_disk},
     {"net", "user|tap=NAME[,OPTION]...", "a network card: mac=M, hostfwd=tcp:[ADDR:]PORT:GUESTPORT", set_net},
-    {"console", "stdio|pty|file=PATH|none", "where the serial line goes (default stdio)", set_console},
+    {"console", "stdio|pty|file=PATH|none", "where the guest's console is (default stdio)", set_console},
+    {"console-device", "serial|virtio", "what it is to the guest: ttyS0 (default) or hvc0",
+     set_console_device},
+    {"serial", "stdio|pty|file=PATH|none",
+     "where the serial line goes beside a virtio console (default none)", set_serial},
     {"rng", NULL, "a virtio entropy device", set_rng},
     {"name", "NAME", "a name for the machine", set_name},
     {"no-reboot", NULL, "end (status 3) when the guest resets itself", set_no_reboot},
@@ -164,7 +174,9 @@ static void on_signal(void *opaque, uint32_t events)
     (void)events;
     if (read(s->fd, &info, sizeof info) != sizeof info)
         return;
-    if (info.ssi_signo != SIGINT && !s->asked && vm_power_button(s->vm))
+    if (info.ssi_signo == SIGWINCH)
+        vm_console_resized(s->vm);
+    else if (info.ssi_signo != SIGINT && !s->asked && vm_power_button(s->vm))
         s->asked = true;
     else
         vm_quit(s->vm);
@@ -220,6 +232,8 @@ static void say_what_runs(struct vm *vm)
         fprintf(stderr, "liege: using the software engine: %s\n", vm_accel_reason(vm));
     if (*vm_console_path(vm))
         fprintf(stderr, "liege: console on %s\n", vm_console_path(vm));
+    if (*vm_serial_path(vm))
+        fprintf(stderr, "liege: serial line on %s\n", vm_serial_path(vm));
 }
 
 static int run_machine(struct run *run, struct err *e)
@@ -230,6 +244,7 @@ static int run_machine(struct run *run, struct err *e)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGWINCH);
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_BLOCK, &set, NULL);
 

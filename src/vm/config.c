@@ -12,12 +12,13 @@ void vm_config_init(struct vm_config *c)
     vm_config_set(&c->accel, "auto");
     vm_config_set(&c->cpu, "default");
     vm_config_set(&c->console, "stdio");
+    vm_config_set(&c->console_device, "serial");
 }
 
 void vm_config_fini(struct vm_config *c)
 {
-    char **own[] = {&c->name,   &c->board,   &c->accel,   &c->cpu, &c->kernel,
-                    &c->initrd, &c->cmdline, &c->console, &c->gdb};
+    char **own[] = {&c->name,    &c->board,   &c->accel,          &c->cpu,    &c->kernel,
+                    &c->cmdline, &c->console, &c->console_device, &c->serial, &c->gdb};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         vm_config_set(own[i], NULL);
     for (unsigned i = 0; i < c->disks; i++) {
@@ -27,7 +28,9 @@ void vm_config_fini(struct vm_config *c)
     }
     for (unsigned i = 0; i < c->nets; i++)
         free(c->net[i].tap);
-    c->disks = c->nets = 0;
+    for (unsigned i = 0; i < c->initrds; i++)
+        free(c->initrd[i]);
+    c->disks = c->nets = c->initrds = 0;
 }
 
 int vm_config_set(char **field, const char *value)
@@ -52,12 +55,35 @@ static int check_name(const struct vm_config *c, struct err *e)
     return 0;
 }
 
+static int check_place(const char *what, const char *place, struct err *e)
+{
+    if (!strcmp(place, "stdio") || !strcmp(place, "pty") || !strcmp(place, "none") ||
+        (!strncmp(place, "file=", 5) && place[5]))
+        return 0;
+    return err_set(e, EINVAL, "%s: '%s' is none of stdio, pty, none, file=PATH", what, place);
+}
+
+bool vm_config_virtio_console(const struct vm_config *c)
+{
+    return !strcmp(c->console_device, "virtio");
+}
+
 static int check_console(const struct vm_config *c, struct err *e)
 {
-    if (!strcmp(c->console, "stdio") || !strcmp(c->console, "pty") || !strcmp(c->console, "none") ||
-        (!strncmp(c->console, "file=", 5) && c->console[5]))
-        return 0;
-    return err_set(e, EINVAL, "console: '%s' is none of stdio, pty, none, file=PATH", c->console);
+    int r = check_place("console", c->console, e);
+    if (!r && c->serial)
+        r = check_place("serial", c->serial, e);
+    if (r)
+        return r;
+    if (!vm_config_virtio_console(c) && strcmp(c->console_device, "serial") != 0)
+        return err_set(e, EINVAL, "console-device: '%s' is neither serial nor virtio", c->console_device);
+    if (c->serial && !vm_config_virtio_console(c))
+        return err_set(e, EINVAL,
+                       "serial: the serial line is the console, and goes where --console says; --serial is "
+                       "for --console-device virtio");
+    if (c->serial && !strcmp(c->serial, "stdio") && !strcmp(c->console, "stdio"))
+        return err_set(e, EINVAL, "serial: the console is on stdio already; put one of them elsewhere");
+    return 0;
 }
 
 int vm_config_check(const struct vm_config *c, struct err *e)

@@ -10,7 +10,7 @@
 #include <stdint.h>
 struct err;
 
-enum { VM_MAX_DISKS = 16, VM_MAX_NETS = 8, VM_MAX_FORWARDS = 16, VM_MAX_CPUS = 64 };
+enum { VM_MAX_DISKS = 16, VM_MAX_NETS = 8, VM_MAX_FORWARDS = 16, VM_MAX_CPUS = 64, VM_MAX_INITRDS = 16 };
 
 struct vm_disk_config {
     char *path, *format, *serial; /* format "raw"; serial may be NULL */
@@ -36,20 +36,23 @@ struct vm_net_config {
 };
 
 struct vm_config {
-    char *name;                      /* "" when none */
-    char *board;                     /* "microvm-1" */
-    char *accel;                     /* "auto", "kvm", "soft" */
-    char *cpu;                       /* CPU model */
-    char *kernel, *initrd, *cmdline; /* initrd, cmdline may be NULL */
-    bool kernel_decompress;          /* let the guest unpack its own bzImage */
-    uint64_t memory;                 /* bytes, multiple of 1 MiB */
+    char *name;                   /* "" when none */
+    char *board;                  /* "microvm-1" */
+    char *accel;                  /* "auto", "kvm", "soft" */
+    char *cpu;                    /* CPU model */
+    char *kernel, *cmdline;       /* cmdline may be NULL */
+    char *initrd[VM_MAX_INITRDS]; /* one behind the other for Linux; modules for multiboot */
+    unsigned initrds;
+    bool kernel_decompress; /* let the guest unpack its own bzImage */
+    uint64_t memory;        /* bytes, multiple of 1 MiB */
     unsigned cpus;
     struct vm_disk_config disk[VM_MAX_DISKS];
     unsigned disks;
     struct vm_net_config net[VM_MAX_NETS];
     unsigned nets;
-    char *console;       /* "stdio", "pty", "none", or "file=PATH" */
-    bool virtio_console; /* a virtio console beside the serial line */
+    char *console;        /* where it is: "stdio", "pty", "none", or "file=PATH" */
+    char *console_device; /* what the guest sees there: "serial" (ttyS0) or "virtio" (hvc0) */
+    char *serial;         /* with a virtio console: where the serial line goes; NULL: nowhere */
     bool rng;
     bool virtio_mmio; /* virtio over MMIO instead of PCI */
     bool no_acpi;
@@ -67,9 +70,12 @@ int vm_config_set(char **field, const char *value); /* replace an owned string; 
 /* Sizes as people write them: "512M", "1G", "65536K", plain bytes. 0 or -EINVAL with a clear message naming
  * `what`. */
 int vm_parse_size(const char *text, const char *what, uint64_t *out, struct err *e);
-/* --disk and --net values, as the manual describes. Append to c. */
+/* --disk, --net and --initrd values, as the manual describes. Append to c. */
 int vm_config_add_disk(struct vm_config *c, const char *text, struct err *e);
 int vm_config_add_net(struct vm_config *c, const char *text, struct err *e);
+int vm_config_add_initrd(struct vm_config *c, const char *path, struct err *e);
+
+bool vm_config_virtio_console(const struct vm_config *c);
 
 /* Everything that can be judged without touching the host: ranges, contradictions. One line on the first
  * fault. */

@@ -27,11 +27,11 @@ static const struct key keys[] = {
     {"cpus", KEY_UINT, AT(cpus)},
     {"memory", KEY_SIZE, AT(memory)},
     {"kernel", KEY_STRING, AT(kernel)},
-    {"initrd", KEY_STRING, AT(initrd)},
     {"cmdline", KEY_STRING, AT(cmdline)},
     {"kernel-decompress", KEY_BOOL, AT(kernel_decompress)},
     {"console", KEY_NAME, AT(console)},
-    {"virtio-console", KEY_BOOL, AT(virtio_console)},
+    {"console-device", KEY_NAME, AT(console_device)},
+    {"serial", KEY_STRING, AT(serial)},
     {"rng", KEY_BOOL, AT(rng)},
     {"virtio-mmio", KEY_BOOL, AT(virtio_mmio)},
     {"no-acpi", KEY_BOOL, AT(no_acpi)},
@@ -108,11 +108,14 @@ char *vm_config_to_json(const struct vm_config *c)
     json_t *o = json_object();
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         json_object_set_new(o, keys[i].name, key_to_json(&keys[i], c));
-    json_t *disks = json_array(), *nets = json_array();
+    json_t *initrds = json_array(), *disks = json_array(), *nets = json_array();
+    for (unsigned i = 0; i < c->initrds; i++)
+        json_array_append_new(initrds, json_string(c->initrd[i]));
     for (unsigned i = 0; i < c->disks; i++)
         json_array_append_new(disks, disk_to_json(&c->disk[i]));
     for (unsigned i = 0; i < c->nets; i++)
         json_array_append_new(nets, net_to_json(&c->net[i]));
+    json_object_set_new(o, "initrd", initrds);
     json_object_set_new(o, "disks", disks);
     json_object_set_new(o, "nets", nets);
     char *text = json_dumps(o, JSON_INDENT(2));
@@ -238,9 +241,30 @@ static int list_from_json(struct vm_config *c, const json_t *list, const char *w
     return 0;
 }
 
+/* A path, a list of them, or null. */
+static int initrds_from_json(struct vm_config *c, const json_t *v, const char *source, struct err *e)
+{
+    size_t i;
+    json_t *path;
+    int r = 0;
+    if (json_is_string(v))
+        return vm_config_add_initrd(c, json_string_value(v), e);
+    if (!json_is_array(v))
+        return json_is_null(v) ? 0 : wrong(source, "initrd", "a path or a list of paths", e);
+    json_array_foreach(v, i, path)
+    {
+        if (!json_is_string(path))
+            return wrong(source, "initrd", "a path or a list of paths", e);
+        r = r ? r : vm_config_add_initrd(c, json_string_value(path), e);
+    }
+    return r ? err_prefix(e, r, "%s", source) : 0;
+}
+
 static int set_key(struct vm_config *c, const char *name, const json_t *v, const char *source, struct err *e)
 {
-    const char *words[ARRAY_LEN(keys) + 3];
+    const char *words[ARRAY_LEN(keys) + 4];
+    if (!strcmp(name, "initrd"))
+        return initrds_from_json(c, v, source, e);
     if (!strcmp(name, "disks"))
         return list_from_json(c, v, name, source, vm_config_add_disk, e);
     if (!strcmp(name, "nets"))
@@ -252,7 +276,8 @@ static int set_key(struct vm_config *c, const char *name, const json_t *v, const
     }
     words[ARRAY_LEN(keys)] = "disks";
     words[ARRAY_LEN(keys) + 1] = "nets";
-    words[ARRAY_LEN(keys) + 2] = NULL;
+    words[ARRAY_LEN(keys) + 2] = "initrd";
+    words[ARRAY_LEN(keys) + 3] = NULL;
     const char *near = nearest(name, words);
     return err_set(e, EINVAL,
                    near ? "%s: unknown key \"%s\"; did you mean \"%s\"?" : "%s: unknown key \"%s\"", source,

@@ -15,6 +15,8 @@ struct clock;
 /* What a vCPU thread is doing. Changed by that thread only, under vm->mutex. */
 enum cpu_state { CPU_PARKED, CPU_RUNNING, CPU_GONE };
 
+enum { VM_PTY_NAME = 64 };
+
 struct vm_cpu {
     struct vm *vm;
     unsigned index;
@@ -45,11 +47,11 @@ struct vm {
     struct mem_reader *reader; /* the loop thread's */
     struct board *board;
     struct accel *accel;
-    struct chr *serial;
+    struct chr *serial, *console; /* console: the virtio console's, may be NULL */
     struct disk *disks[VM_MAX_DISKS];
     struct net *nets[VM_MAX_NETS];
     char accel_reason[600];
-    char console_path[64];
+    char console_path[VM_PTY_NAME], serial_path[VM_PTY_NAME];
 
     struct vm_cpu cpu[VM_MAX_CPUS];
     pthread_mutex_t mutex; /* guards cpu[].state, stop, ending */

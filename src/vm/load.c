@@ -13,14 +13,16 @@ static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, 
 {
     const struct board_e820 *map;
     struct boot_range range[BOARD_MAX_E820];
-    struct boot_file initrd = {.path = vm->cfg.initrd};
+    struct boot_file initrd[VM_MAX_INITRDS] = {{0}};
     struct boot_info info;
     unsigned n = board_e820(vm->board, &map);
     for (unsigned i = 0; i < n; i++)
         range[i] = (struct boot_range){.base = map[i].base, .size = map[i].size, .type = map[i].type};
+    for (unsigned i = 0; i < vm->cfg.initrds; i++)
+        initrd[i].path = vm->cfg.initrd[i];
     struct boot_config bc = {.kernel = {.path = vm->cfg.kernel},
-                             .initrd = &initrd,
-                             .initrds = vm->cfg.initrd ? 1 : 0,
+                             .initrd = initrd,
+                             .initrds = vm->cfg.initrds,
                              .cmdline = cmdline,
                              .rsdp = board_rsdp(vm->board),
                              .range = range,
@@ -31,6 +33,14 @@ static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, 
         log_info("%s: %s entry at 0x%llx, %s", vm->cfg.kernel, boot_entry_name(info.entry),
                  (unsigned long long)info.entry_gpa, info.packed ? info.packed : "not packed");
     return r;
+}
+
+/* With two, the last is /dev/console. */
+static const char *default_cmdline(const struct vm_config *c)
+{
+    if (!vm_config_virtio_console(c))
+        return "console=ttyS0";
+    return c->serial ? "console=ttyS0 console=hvc0" : "console=hvc0";
 }
 
 /* RESET, and then what firmware would have left: the local APIC on, in virtual wire mode (the PIC reaches
@@ -54,7 +64,7 @@ int vm_load_kernel(struct vm *vm, struct err *e)
     if (!s)
         return err_set(e, ENOMEM, "out of memory");
     int r = board_write_blobs(vm->board, e);
-    buf_printf(&cmdline, "%s", vm->cfg.cmdline ? vm->cfg.cmdline : "console=ttyS0");
+    buf_printf(&cmdline, "%s", vm->cfg.cmdline ? vm->cfg.cmdline : default_cmdline(&vm->cfg));
     board_cmdline_extra(vm->board, &cmdline);
     buf_u8(&cmdline, 0);
     if (!r && cmdline.failed)

@@ -115,6 +115,14 @@ int vm_config_add_disk(struct vm_config *c, const char *text, struct err *e)
     return r;
 }
 
+int vm_config_add_initrd(struct vm_config *c, const char *path, struct err *e)
+{
+    if (c->initrds == VM_MAX_INITRDS)
+        return err_set(e, EINVAL, "--initrd: at most %d files", VM_MAX_INITRDS);
+    c->initrd[c->initrds] = NULL;
+    return vm_config_set(&c->initrd[c->initrds++], path);
+}
+
 static int parse_port(const char *text, uint16_t *out)
 {
     char *end;

@@ -60,19 +60,28 @@ static int check_memory(const struct vm_config *c, struct err *e)
     return 0;
 }
 
+/* `pty` becomes the name of a pseudo-terminal. */
+static struct chr *open_place(struct vm *vm, const char *place, char pty[VM_PTY_NAME], struct err *e)
+{
+    if (!strcmp(place, "stdio")) {
+        struct chr_escape esc = {.quit = on_escape_quit, .opaque = vm};
+        return chr_stdio_open(&esc, vm->loop, e);
+    }
+    if (!strcmp(place, "pty"))
+        return chr_pty_open(vm->loop, pty, VM_PTY_NAME, e);
+    if (!strncmp(place, "file=", 5))
+        return chr_file_open(place + 5, vm->loop, e);
+    return chr_null_open();
+}
+
 static int open_console(struct vm *vm, struct err *e)
 {
-    const char *c = vm->cfg.console;
-    if (!strcmp(c, "stdio")) {
-        struct chr_escape esc = {.quit = on_escape_quit, .opaque = vm};
-        vm->serial = chr_stdio_open(&esc, vm->loop, e);
-    } else if (!strcmp(c, "pty")) {
-        vm->serial = chr_pty_open(vm->loop, vm->console_path, sizeof vm->console_path, e);
-    } else if (!strncmp(c, "file=", 5)) {
-        vm->serial = chr_file_open(c + 5, vm->loop, e);
-    } else {
-        vm->serial = chr_null_open();
-    }
+    const struct vm_config *c = &vm->cfg;
+    bool virtio = vm_config_virtio_console(c);
+    struct chr **at = virtio ? &vm->console : &vm->serial;
+    *at = open_place(vm, c->console, vm->console_path, e);
+    if (*at && virtio)
+        vm->serial = open_place(vm, c->serial ? c->serial : "none", vm->serial_path, e);
     return vm->serial ? 0 : -EIO;
 }
 
@@ -130,6 +139,7 @@ static int make_board(struct vm *vm, const struct vm_saved *from, int memory_fd,
         .ram_saved = from != NULL,
         .ram_fd = memory_fd,
         .serial = vm->serial,
+        .console = vm->console,
         .disk_count = vm->cfg.disks,
         .net_count = vm->cfg.nets,
         .rng = vm->cfg.rng,
@@ -275,6 +285,8 @@ void vm_free(struct vm *vm)
     for (unsigned i = 0; i < vm->cfg.disks; i++)
         if (vm->disks[i])
             vm->disks[i]->ops->close(vm->disks[i]);
+    if (vm->console)
+        vm->console->ops->close(vm->console);
     if (vm->serial)
         vm->serial->ops->close(vm->serial);
     loop_del_fd(vm->request_source);
@@ -391,6 +403,8 @@ enum vm_end vm_run(struct vm *vm, struct err *e)
         board_pause(vm->board);
     vm->stopped = true;
     vm->serial->ops->flush(vm->serial);
+    if (vm->console)
+        vm->console->ops->flush(vm->console);
     if (e && vm->bad.msg[0])
         *e = vm->bad;
     return (enum vm_end)atomic_load(&vm->end);
@@ -407,6 +421,11 @@ bool vm_power_button(struct vm *vm)
         return false;
     board_power_button(vm->board);
     return true;
+}
+
+void vm_console_resized(struct vm *vm)
+{
+    board_console_resized(vm->board);
 }
 
 uint32_t vm_debug_exit_code(const struct vm *vm)
@@ -452,6 +471,11 @@ const char *vm_accel_reason(const struct vm *vm)
 const char *vm_console_path(const struct vm *vm)
 {
     return vm->console_path;
+}
+
+const char *vm_serial_path(const struct vm *vm)
+{
+    return vm->serial_path;
 }
 
 void vm_on_debug(struct vm *vm, void (*fn)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info),

@@ -43,6 +43,8 @@ uint32_t vm_debug_exit_code(const struct vm *vm);
 
 /* Press the power button (ACPI); false when the guest's board has none. Any thread. */
 bool vm_power_button(struct vm *vm);
+/* The terminal may have another size: a virtio console tells the guest. Loop thread. */
+void vm_console_resized(struct vm *vm);
 void vm_quit(struct vm *vm); /* end at once; any thread, async-signal safe */
 
 /* Stop all vCPUs at an instruction boundary, quiesce devices, stop guest time; and the reverse. Loop thread.
@@ -62,7 +64,9 @@ struct mem_map *vm_mem(struct vm *vm);
 struct loop *vm_loop(struct vm *vm);
 const struct vm_config *vm_config(const struct vm *vm);
 const char *vm_accel_reason(const struct vm *vm); /* why auto chose what it chose, "" otherwise */
-const char *vm_console_path(const struct vm *vm); /* of the pty, "" otherwise */
+/* Of the pty that the console, or the serial line beside it, is on; "" otherwise. */
+const char *vm_console_path(const struct vm *vm);
+const char *vm_serial_path(const struct vm *vm);
 /* Called on the loop thread, machine paused, when a vCPU stops for the debugger; set before vm_run. */
 void vm_on_debug(struct vm *vm, void (*fn)(void *opaque, unsigned cpu, const struct vcpu_exit_info *info),
                  void *opaque);

@@ -1,7 +1,10 @@
 """The console: raw terminal, escapes, pipes, signals."""
+import fcntl
 import os
+import re
 import shlex
 import signal
+import struct
 import subprocess
 import termios
 
@@ -86,3 +89,55 @@ def test_killed_by_abort_restores_the_terminal(shell):
     os.kill(m.process.pid, signal.SIGABRT)
     m.process.wait(30)
     assert termios.tcgetattr(m.master)[3] & termios.ECHO
+
+
+HVC = "console=hvc0 quiet mitigations=off"
+
+
+@pytest.mark.parametrize("extra", [[], pytest.param(["--virtio-mmio"], marks=pytest.mark.full)], ids=["pci", "mmio"])
+def test_the_console_is_a_virtio_console(machine, extra):
+    m = machine("--accel", "soft", "--kernel", KERNEL, "--initrd", SHELL, "--cmdline", HVC,
+                "--console-device", "virtio", *extra)
+    m.expect(r"liege:\S*# ", 120)
+    assert m.run("tty") == ("/dev/hvc0\n", 0)
+    assert m.run("cat /sys/class/tty/console/active") == ("hvc0\n", 0)
+    fcntl.ioctl(m.master, termios.TIOCSWINSZ, struct.pack("4H", 33, 111, 0, 0))
+    m.process.send_signal(signal.SIGWINCH)
+    m.run("sleep 2")  # in which the shell may write its prompt anew
+    assert m.run("stty size") == ("33 111\n", 0)
+    assert m.run("seq 3000") == ("".join(f"{i}\n" for i in range(1, 3001)), 0)
+    m.type("\x01x")
+    assert m.wait(30) == 1
+
+
+def test_a_serial_line_beside_a_virtio_console(machine, tmp_path):
+    """Without a command line of one's own the kernel speaks on both, and the shell is on the virtio console."""
+    log = tmp_path / "serial.log"
+    m = machine("--accel", "soft", "--console-device", "virtio", "--serial", f"file={log}", "--kernel", KERNEL,
+                "--initrd", SHELL)
+    m.expect(r"liege:\S*# ", 120)
+    assert m.run("tty") == ("/dev/hvc0\n", 0)
+    m.type("poweroff\n")
+    assert m.wait(60) == 0
+    early = log.read_text(errors="replace")
+    assert "Linux version" in early and "console=ttyS0 console=hvc0" in early and "liege:" not in early, early
+
+
+def test_a_pty_for_each(machine):
+    m = machine("--accel", "soft", "--console-device", "virtio", "--console", "pty", "--serial", "pty",
+                "--kernel", KERNEL, "--initrd", SHELL)
+    line = b""
+    while line.count(b"\n") < 2:
+        line += os.read(m.process.stderr.fileno(), 4096)
+    console, serial = re.findall(rb"liege: (?:console|serial line) on (/dev/pts/\d+)", line)
+    assert console != serial and all(os.path.exists(p) for p in (console, serial))
+
+
+def test_several_initrds_are_one_to_linux(machine, tmp_path):
+    second = tmp_path / "second.cpio"
+    (tmp_path / "extra").write_text("from the second\n")
+    with open(second, "wb") as f:
+        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=tmp_path, input=b"extra\n", stdout=f, check=True)
+    r = liege("run", "--accel", "soft", "--kernel", KERNEL, "--initrd", SHELL, "--initrd", second, "--cmdline",
+              CMDLINE + ' liege.run="cat /extra"', timeout=240)
+    assert r.returncode == 0 and "from the second" in r.stdout, r.stdout + r.stderr

@@ -118,6 +118,10 @@ static void json_gives_back_what_went_in(void **state)
     a.memory = (3ull << 20) + 4096;
     a.cpus = 7;
     a.rng = a.no_reboot = true;
+    vm_config_set(&a.console_device, "virtio");
+    vm_config_set(&a.serial, "file=early");
+    assert_int_equal(vm_config_add_initrd(&a, "one", &e), 0);
+    assert_int_equal(vm_config_add_initrd(&a, "two,2", &e), 0);
     assert_int_equal(vm_config_add_disk(&a, "d,,1,serial=x,,y", &e), 0);
     assert_int_equal(vm_config_add_net(&a, "user,hostfwd=tcp:[::1]:1:2,restrict", &e), 0);
     assert_int_equal(vm_config_add_net(&a, "tap=t0,mac=02:00:00:00:00:01", &e), 0);
@@ -128,6 +132,10 @@ static void json_gives_back_what_went_in(void **state)
     char *two = vm_config_to_json(&b);
     assert_string_equal(one, two);
     assert_string_equal(b.disk[0].path, "d,1");
+    assert_int_equal(b.initrds, 2);
+    assert_string_equal(b.initrd[1], "two,2");
+    assert_true(vm_config_virtio_console(&b));
+    assert_string_equal(b.serial, "file=early");
     free(one);
     free(two);
     vm_config_fini(&a);
@@ -145,6 +153,9 @@ static void json_that_is_not_a_config_is_refused_by_name(void **state)
                {"{\"cpus\": \"2\"}", "cpus"},
                {"{\"rng\": 1}", "rng"},
                {"{\"kernel\": 5}", "kernel"},
+               {"{\"initrd\": 5}", "initrd"},
+               {"{\"initrd\": [\"a\", 5]}", "initrd"},
+               {"{\"initrd\": [0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}", "initrd"},
                {"{\"disks\": 5}", "disks"},
                {"{\"disks\": [5]}", "disks"},
                {"{\"nets\": [{\"user\": true, \"mac\": 5}]}", "mac"},
@@ -160,6 +171,51 @@ static void json_that_is_not_a_config_is_refused_by_name(void **state)
         assert_true(vm_config_from_json(&c, bad[i].text, strlen(bad[i].text), "f.json", &e) < 0);
         assert_non_null(strstr(e.msg, "f.json"));
         assert_non_null(strstr(e.msg, bad[i].word));
+        vm_config_fini(&c);
+    }
+}
+
+static void initrds_are_a_path_or_paths_and_bounded(void **state)
+{
+    static const char one[] = "{\"initrd\": \"a\"}", none[] = "{\"initrd\": null}";
+    struct vm_config c;
+    struct err e;
+    (void)state;
+    vm_config_init(&c);
+    assert_int_equal(vm_config_from_json(&c, none, sizeof none - 1, "f", &e), 0);
+    assert_int_equal(c.initrds, 0);
+    assert_int_equal(vm_config_from_json(&c, one, sizeof one - 1, "f", &e), 0);
+    assert_string_equal(c.initrd[0], "a");
+    while (c.initrds < VM_MAX_INITRDS)
+        assert_int_equal(vm_config_add_initrd(&c, "more", &e), 0);
+    assert_true(vm_config_add_initrd(&c, "over", &e) < 0);
+    assert_non_null(strstr(e.msg, "--initrd"));
+    assert_int_equal(c.initrds, VM_MAX_INITRDS);
+    vm_config_fini(&c);
+}
+
+static void the_console_is_one_device_in_one_place(void **state)
+{
+    static const struct {
+        const char *console, *device, *serial, *word; /* NULL: fine */
+    } cases[] = {{"stdio", "serial", NULL, NULL},      {"pty", "virtio", NULL, NULL},
+                 {"stdio", "virtio", "pty", NULL},     {"none", "virtio", "stdio", NULL},
+                 {"pty", "virtio", "pty", NULL},       {"stdio", "virtio", "stdio", "stdio already"},
+                 {"stdio", "serial", "pty", "virtio"}, {"stdio", "vga", NULL, "vga"},
+                 {"stdio", "virtio", "lp", "serial"},  {"tty", "virtio", NULL, "console"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct vm_config c;
+        struct err e = {0};
+        vm_config_init(&c);
+        vm_config_set(&c.kernel, "k");
+        vm_config_set(&c.console, cases[i].console);
+        vm_config_set(&c.console_device, cases[i].device);
+        vm_config_set(&c.serial, cases[i].serial);
+        int r = vm_config_check(&c, &e);
+        assert_int_equal(r < 0, cases[i].word != NULL);
+        if (r < 0)
+            assert_non_null(strstr(e.msg, cases[i].word));
         vm_config_fini(&c);
     }
 }
@@ -199,6 +255,8 @@ int main(void)
         cmocka_unit_test(a_network_option_is_taken_apart),
         cmocka_unit_test(json_gives_back_what_went_in),
         cmocka_unit_test(json_that_is_not_a_config_is_refused_by_name),
+        cmocka_unit_test(initrds_are_a_path_or_paths_and_bounded),
+        cmocka_unit_test(the_console_is_one_device_in_one_place),
         cmocka_unit_test(a_config_is_judged_before_the_host_is_touched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
