@@ -100,7 +100,8 @@ struct cpu {
     uint8_t mp_state; /* enum x86_mp_state */
     uint8_t nmi_masked, nmi_pending;
     uint8_t debug_exit; /* gdb's own break: leave with ENGINE_DEBUG */
-    uint8_t db_pending; /* DR6.B0-B3 of data breakpoints that this instruction hit: a #DB trap follows it */
+    uint8_t db_pending; /* DR6.B0-B3 of data breakpoints that this instruction hit, DB_STEP: a #DB trap
+                           follows it */
 
     /* --- fault in flight: set by cpu_raise, read by the loop after longjmp --- */
     jmp_buf fault_env;

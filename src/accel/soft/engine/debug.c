@@ -40,13 +40,14 @@ static bool gdb_point(const struct cpu *c, unsigned i, struct point *p)
 void debug_update(struct cpu *c)
 {
     struct cpu_private *p = c->priv;
-    bool watch = false, breaks = false, was = p->watch_armed;
+    bool watch = false, breaks = false, ports = false, was = p->watch_armed;
     struct point q;
 
     for (unsigned i = 0; i < 4; i++) {
         if (guest_point(c, i, &q)) {
             watch |= q.type == 1 || q.type == 3;
             breaks |= q.type == 0;
+            ports |= q.type == 2;
         }
         if (gdb_point(c, i, &q)) {
             watch |= q.type == 1 || q.type == 3;
@@ -55,6 +56,7 @@ void debug_update(struct cpu *c)
     }
     p->watch_armed = watch;
     p->break_armed = breaks;
+    p->ports_armed = ports;
     if (watch || was)
         tlb_reset(c);
     c->leave_block = 1;
@@ -82,6 +84,20 @@ void debug_watch(struct cpu *c, uint64_t linear, unsigned size, bool write)
             c->leave_block = 1;
         }
     }
+}
+
+/* Port breakpoints (SDM 3B 17.2.4): type 2, and CR4.DE. */
+void debug_port(struct cpu *c, uint16_t port, unsigned size)
+{
+    struct point p;
+
+    if (!(c->cr4 & CR4_DE))
+        return;
+    for (unsigned i = 0; i < 4; i++)
+        if (guest_point(c, i, &p) && p.type == 2 && port < p.addr + p.len && p.addr < port + size) {
+            c->db_pending |= (uint8_t)(1u << i);
+            c->leave_block = 1;
+        }
 }
 
 bool debug_watch_page(struct cpu *c, uint64_t page)
@@ -116,7 +132,7 @@ void debug_before(struct cpu *c)
 
 void debug_after(struct cpu *c, bool stepped)
 {
-    uint64_t bits = c->db_pending | (stepped ? 0x4000u : 0);
+    uint64_t bits = (c->db_pending & 0xfu) | (stepped || (c->db_pending & DB_STEP) ? 0x4000u : 0);
 
     c->db_pending = 0;
     if (unlikely(c->debug_exit)) {

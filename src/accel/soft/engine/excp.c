@@ -266,8 +266,10 @@ static void deliver(struct cpu *c, const struct event *ev)
     c->in_exception = 0;
     c->halted = 0; /* a single-stepped HLT, too, ends with its trap */
     c->shadow = 0;
-    c->db_pending = 0;
     c->leave_block = 1;
+    /* stacks and tables may have breakpoints, too: the trap comes at the handler's first instruction */
+    if (unlikely(c->db_pending | c->debug_exit))
+        cpu_attention(c, ATT_DEBUG);
 }
 
 void cpu_deliver_interrupt(struct cpu *c, uint8_t vector)
@@ -343,10 +345,9 @@ void cpu_deliver_fault(struct cpu *c)
     if (!cpu_pe(c))
         ev.has_error = 0;
     c->in_exception = class;
-    uint8_t held = ev.soft ? c->db_pending : 0;
-    deliver(c, &ev);
     /* What MOV SS held off strikes behind INT n and INT3, at the handler's first instruction; INT1 is a #DB
-     * itself. */
-    if (held)
-        cpu_debug_fault(c, held);
+     * itself. What a faulting instruction hit is forgotten. */
+    if (!ev.soft)
+        c->db_pending = 0;
+    deliver(c, &ev);
 }

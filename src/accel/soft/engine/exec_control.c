@@ -33,17 +33,17 @@ static void exec_mov_from_cr(struct cpu *c, const struct insn *in)
     cpu_set_gpr(c, in->reg[0], register_bytes(c), cpu_get_cr(c, in->reg[1]));
 }
 
-/* Common checks of MOV DR; the register's number with the aliases of DR4 and DR5 resolved (SDM 3B 17.2). */
+/* Common checks of MOV DR; the register's number with the aliases of DR4 and DR5 resolved (SDM 3B 17.2). What
+ * does not exist comes before privilege, privilege before general detect. */
 static unsigned debug_register(struct cpu *c, unsigned dr)
 {
-    if (dr > 7)
+    bool alias = dr == 4 || dr == 5;
+
+    if (dr > 7 || (alias && (c->cr4 & CR4_DE)))
         cpu_ud(c);
     cpu_need_cpl0(c);
-    if (dr == 4 || dr == 5) {
-        if (c->cr4 & CR4_DE)
-            cpu_ud(c);
+    if (alias)
         dr += 2;
-    }
     if (c->dr7 & 0x2000) /* general detect */
         cpu_debug_fault(c, 0x2000);
     return dr;
@@ -164,7 +164,7 @@ static void exec_invpcid(struct cpu *c, const struct insn *in)
     need_feature(c, X86_F_INVPCID);
     cpu_need_cpl0(c);
     cpu_load_bytes(c, in->seg, insn_ea(c, in), d, 16, 1);
-    if (type > 3 || (type < 2 && (d[0] >> 12 || (!(c->cr4 & CR4_PCIDE) && d[0]))) ||
+    if (type > 3 || d[0] >> 12 || (type < 2 && d[0] && !(c->cr4 & CR4_PCIDE)) ||
         (type == 0 && !is_canonical(d[1])))
         cpu_gp(c, 0);
     cpu_tlb_flush_pcid(c, (unsigned)type, d[0], d[1]);

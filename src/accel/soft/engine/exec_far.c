@@ -87,6 +87,16 @@ static void enter(struct cpu *c, uint16_t cs, uint16_t ss, unsigned cpl, bool wi
     cpu_update_mode(c);
 }
 
+/* Behind SYSCALL and SYSRET the TF that they leave counts, not the one that they found: user code that is
+ * stepped over a system call does not step the kernel, and a SYSRET that sets TF traps at once. */
+static void own_step(struct cpu *c)
+{
+    if (c->rflags & X86_TF) {
+        c->db_pending |= DB_STEP;
+        c->leave_block = 1;
+    }
+}
+
 /* In compatibility mode SYSCALL exists on AMD's processors only (APM 3 SYSCALL): there it enters at CSTAR. */
 static void exec_syscall(struct cpu *c, const struct insn *in)
 {
@@ -101,6 +111,7 @@ static void exec_syscall(struct cpu *c, const struct insn *in)
     uint16_t cs = (uint16_t)(c->star >> 32 & 0xfffc);
     enter(c, cs, (uint16_t)(cs + 8), 0, true);
     c->next_rip = wide ? c->lstar : c->cstar;
+    own_step(c);
 }
 
 static void exec_sysret(struct cpu *c, const struct insn *in)
@@ -116,6 +127,7 @@ static void exec_sysret(struct cpu *c, const struct insn *in)
     uint16_t base = (uint16_t)(c->star >> 48);
     c->next_rip = wide ? c->gpr[X86_RCX] : (uint32_t)c->gpr[X86_RCX];
     enter(c, (uint16_t)((base + (wide ? 16 : 0)) | 3), (uint16_t)((base + 8) | 3), 3, wide);
+    own_step(c);
 }
 
 static void exec_sysenter(struct cpu *c, const struct insn *in)
@@ -180,6 +192,8 @@ bool exec_far_setup(struct insn *out, const ZydisDecodedInstruction *zi)
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (rows[i].mnemonic == zi->mnemonic) {
             out->exec = rows[i].exec;
+            if (out->exec == exec_syscall || out->exec == exec_sysret)
+                out->flags |= INSN_OWN_STEP;
             return true;
         }
     return false;

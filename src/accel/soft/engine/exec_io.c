@@ -21,6 +21,13 @@ void cpu_check_io(struct cpu *c, uint16_t port, unsigned size)
         cpu_gp(c, 0);
 }
 
+/* The instruction's access, made: port breakpoints trap behind it. */
+static void accessed(struct cpu *c, uint16_t port, unsigned size)
+{
+    if (unlikely(c->priv->ports_armed))
+        debug_port(c, port, size);
+}
+
 static uint16_t port_of(const struct cpu *c, const struct insn *in, unsigned i)
 {
     return in->kind[i] == OPD_IMM ? (uint8_t)in->imm : (uint16_t)c->gpr[X86_RDX];
@@ -32,6 +39,7 @@ static void exec_in(struct cpu *c, const struct insn *in)
 
     cpu_check_io(c, port, in->opsize);
     cpu_set_gpr(c, X86_RAX, in->opsize, cpu_in(c, port, in->opsize));
+    accessed(c, port, in->opsize);
 }
 
 static void exec_out(struct cpu *c, const struct insn *in)
@@ -40,6 +48,7 @@ static void exec_out(struct cpu *c, const struct insn *in)
 
     cpu_check_io(c, port, in->opsize);
     cpu_out(c, port, in->opsize, (uint32_t)(c->gpr[X86_RAX] & mask_size(in->opsize)));
+    accessed(c, port, in->opsize);
 }
 
 static void advance(struct cpu *c, const struct insn *in, unsigned reg)
@@ -58,6 +67,7 @@ static void ins_one(struct cpu *c, const struct insn *in)
                     in->opsize); /* nothing is read from the device when the store would fault */
     uint32_t v = cpu_in(c, (uint16_t)c->gpr[X86_RDX], in->opsize);
     cpu_store(c, X86_ES, at, in->opsize, v);
+    accessed(c, (uint16_t)c->gpr[X86_RDX], in->opsize);
     advance(c, in, X86_RDI);
 }
 
@@ -66,6 +76,7 @@ static void outs_one(struct cpu *c, const struct insn *in)
     uint64_t v = cpu_load(c, in->seg, c->gpr[X86_RSI] & mask_size(in->adsize), in->opsize);
 
     cpu_out(c, (uint16_t)c->gpr[X86_RDX], in->opsize, (uint32_t)v);
+    accessed(c, (uint16_t)c->gpr[X86_RDX], in->opsize);
     advance(c, in, X86_RSI);
 }
 
@@ -80,6 +91,8 @@ static void repeat(struct cpu *c, const struct insn *in, void (*one)(struct cpu 
         if (n == 256 || (n && (__atomic_load_n(&c->attention, __ATOMIC_RELAXED) || (c->rflags & X86_TF) ||
                                c->leave_block))) {
             c->next_rip = c->rip;
+            if (c->db_pending)
+                c->rflags |= X86_RF; /* the trap comes between iterations (SDM 3B 17.3.1.1) */
             return;
         }
         one(c, in);

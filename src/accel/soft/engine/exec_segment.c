@@ -79,6 +79,16 @@ static void fetch_gdt(struct cpu *c, uint16_t sel, struct descriptor *d)
         cpu_gp(c, sel & 0xfffc);
 }
 
+/* In long mode the base has 64 bits. */
+static void whole_base(struct cpu *c, uint16_t sel, struct descriptor *d)
+{
+    if (!c->long_mode)
+        return;
+    desc_fetch_system64(c, sel, d);
+    if (!is_canonical(d->base))
+        cpu_gp(c, sel & 0xfffc);
+}
+
 static void exec_lldt(struct cpu *c, const struct insn *in)
 {
     struct descriptor d;
@@ -95,8 +105,7 @@ static void exec_lldt(struct cpu *c, const struct insn *in)
         cpu_gp(c, sel & 0xfffc);
     if (!(d.attr & X86_SEG_P))
         cpu_raise_error(c, X86_NP, sel & 0xfffc);
-    if (c->long_mode)
-        desc_fetch_system64(c, sel, &d);
+    whole_base(c, sel, &d);
     desc_to_seg(&d, sel, &c->ldtr);
 }
 
@@ -115,8 +124,7 @@ static void exec_ltr(struct cpu *c, const struct insn *in)
         cpu_gp(c, sel & 0xfffc);
     if (!(d.attr & X86_SEG_P))
         cpu_raise_error(c, X86_NP, sel & 0xfffc);
-    if (c->long_mode)
-        desc_fetch_system64(c, sel, &d);
+    whole_base(c, sel, &d);
     cpu_sys_store(c, d.at + 5, 1, (d.high >> 8 & 0xff) | 2);
     d.attr |= 2;
     desc_to_seg(&d, sel, &c->tr);
@@ -130,6 +138,8 @@ static bool visible(struct cpu *c, uint16_t sel, uint32_t system, struct descrip
     if (!(sel & 0xfffc) || !desc_fetch(c, sel, d))
         return false;
     if (!(d->attr & X86_SEG_S) && !(system >> X86_SEG_TYPE(d->attr) & 1))
+        return false;
+    if (!(d->attr & X86_SEG_S) && c->mode == MODE_64 && !desc_whole64(c, sel, d))
         return false;
     bool conforming = (d->attr & (X86_SEG_S | 0xc)) == (X86_SEG_S | 0xc);
     unsigned dpl = X86_SEG_DPL(d->attr);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "accel/soft/engine/exec_int.h"
 #include "accel/soft/engine/mem_inline.h"
+#include "accel/soft/engine/private.h"
 
 enum { ELEMENTS_BETWEEN_CHECKS = 64 };
 
@@ -58,7 +59,9 @@ static bool must_yield(struct cpu *c, uint64_t left, unsigned *since, bool bulk)
 {
     if (!left)
         return false;
-    if (!(c->rflags & X86_TF)) {
+    if (unlikely(c->db_pending | c->debug_exit)) {
+        c->rflags |= X86_RF; /* the trap comes between iterations (SDM 3B 17.3.1.1) */
+    } else if (!(c->rflags & X86_TF)) {
         if (!bulk && ++*since < ELEMENTS_BETWEEN_CHECKS)
             return false;
         *since = 0;

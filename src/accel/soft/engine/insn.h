@@ -17,8 +17,9 @@ enum insn_flags {
     INSN_LOCK = 1,
     INSN_REP = 2, /* F3 on a string instruction */
     INSN_REPNE = 4,
-    INSN_END = 8,     /* ends a block: may branch, or may change what the following bytes mean */
-    INSN_NATIVE = 16, /* runs through a native thunk (exec_native.c) */
+    INSN_END = 8,       /* ends a block: may branch, or may change what the following bytes mean */
+    INSN_NATIVE = 16,   /* runs through a native thunk (exec_native.c) */
+    INSN_OWN_STEP = 32, /* says itself whether a single-step trap follows */
 };
 
 enum { INSN_NO_REG = 0xff, INSN_RIP_BASE = 0xfe };

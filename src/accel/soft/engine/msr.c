@@ -124,6 +124,31 @@ static bool pat_valid(uint64_t v)
     return true;
 }
 
+static bool memory_type(uint64_t v)
+{
+    return v < 7 && v != 2 && v != 3;
+}
+
+/* Types and reserved bits of the memory type range registers (SDM 3A 12.11.2). */
+static bool mtrr_valid(const struct cpu *c, uint32_t index, uint64_t v)
+{
+    uint64_t reserved = c->priv->phys_reserved | 0xfff0000000000000ull;
+
+    if (index == MSR_MTRR_DEF_TYPE)
+        return memory_type(v & 0xff);
+    if (index >= MSR_MTRR_PHYSBASE0 && index < MSR_MTRR_PHYSBASE0 + 16) {
+        if (index & 1)
+            return !(v & (reserved | 0x7ff));
+        return memory_type(v & 0xff) && !(v & (reserved | 0xf00));
+    }
+    if (index < MSR_MTRR_FIX64K || index > MSR_MTRR_FIX4K_C0 + 7)
+        return true;
+    for (unsigned i = 0; i < 8; i++)
+        if (!memory_type(v >> (i * 8) & 0xff))
+            return false;
+    return true;
+}
+
 /* IA32_MCi_CTL takes all ones or all zeroes (SDM 3B 15.3.2.1). */
 static bool is_bank_control(uint32_t index)
 {
@@ -207,7 +232,7 @@ bool msr_write(struct cpu *c, uint32_t index, uint64_t value, bool host)
             return false;
         if (row->writable != ~0ull && msr_read(c, index, &now) && ((value ^ now) & ~row->writable))
             return false;
-        if (index == MSR_PAT && !pat_valid(value))
+        if (index == MSR_PAT ? !pat_valid(value) : !mtrr_valid(c, index, value))
             return false;
         if (is_bank_control(index) && value && value != ~0ull)
             return false;

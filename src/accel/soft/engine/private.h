@@ -54,12 +54,16 @@ enum attention {
     ATT_TIMER = 128,       /* look at the APIC timer now */
     ATT_HALT = 256,        /* halted or waiting for SIPI; or an event is to be injected */
     ATT_DEVICE_CODE = 512, /* a device wrote to pages that hold code */
+    ATT_DEBUG = 1024,      /* a delivery has hit a data breakpoint */
 };
 
 /* How the run loop was entered by longjmp. */
 enum { LEAVE_FAULT = 1, LEAVE_EXIT = 2 };
 
 /* cpu->fault_soft: which software interrupt; INT3 stands for INTO, too. */
+/* In cpu->db_pending beside DR6.B0-B3: a single-step trap. */
+enum { DB_STEP = 0x40 };
+
 enum { SOFT_NONE, SOFT_INT_N, SOFT_INT3, SOFT_INT1 };
 
 /* The local APIC (lapic.c). What other threads touch is atomic. */
@@ -96,6 +100,7 @@ struct cpu_private {
     uint8_t holds_world;    /* stopped the world for a locked access */
     uint8_t watch_armed;    /* data breakpoints exist: their pages stay out of the TLB */
     uint8_t break_armed;    /* instruction breakpoints exist */
+    uint8_t ports_armed;    /* port breakpoints exist */
     uint8_t exit_kind;      /* enum engine_exit wanted by LEAVE_EXIT */
     uint8_t stepping_state; /* engine_step_state: no callouts for interrupts */
     struct engine_exit_info *info;
@@ -327,6 +332,8 @@ struct descriptor {
 bool desc_fetch(struct cpu *c, uint16_t sel, struct descriptor *d);
 void desc_fetch_system64(struct cpu *c, uint16_t sel,
                          struct descriptor *d); /* upper half of a 16-byte one: base completed, #GP(sel) */
+/* That upper half is within the table and as it must be. */
+bool desc_whole64(struct cpu *c, uint16_t sel, const struct descriptor *d);
 void desc_set_accessed(struct cpu *c, struct descriptor *d);
 void desc_to_seg(const struct descriptor *d, uint16_t sel, struct x86_seg *s);
 struct x86_seg seg_null(const struct cpu *c, uint16_t sel);
@@ -409,8 +416,9 @@ _Noreturn void cpu_exit_debug(struct cpu *c, uint64_t dr6, uint64_t watch_addr, 
 
 void debug_update(struct cpu *c); /* after DR7 or the debugger's wishes changed */
 void debug_watch(struct cpu *c, uint64_t linear, unsigned size,
-                 bool write);                        /* slow-path accesses while watch_armed */
-bool debug_watch_page(struct cpu *c, uint64_t page); /* a data breakpoint lies in this page */
+                 bool write);                                 /* slow-path accesses while watch_armed */
+bool debug_watch_page(struct cpu *c, uint64_t page);          /* a data breakpoint lies in this page */
+void debug_port(struct cpu *c, uint16_t port, unsigned size); /* port accesses while ports_armed */
 
 void debug_before(struct cpu *c); /* instruction breakpoints at RIP; may not return */
 void debug_after(struct cpu *c,

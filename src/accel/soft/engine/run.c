@@ -190,6 +190,8 @@ static void service(struct cpu *c)
             clear_attention(c, ATT_SIPI);
             startup(c);
         }
+        if (a & ATT_DEBUG)
+            clear_attention(c, ATT_DEBUG);
         if (a & ATT_TIMER) {
             clear_attention(c, ATT_TIMER);
             c->priv->armed = 0;
@@ -199,6 +201,8 @@ static void service(struct cpu *c)
         if (c->mp_state == X86_MP_RUNNABLE) {
             if (c->priv->has_inject)
                 inject(c);
+            if (c->db_pending | c->debug_exit)
+                debug_after(c, false); /* earned by a delivery: before interrupts (SDM 3A 6.9) */
             if ((a & ATT_NMI) && take_nmi(c))
                 return;
             if ((__atomic_load_n(&c->attention, __ATOMIC_SEQ_CST) & ATT_INTR) && take_interrupt(c))
@@ -252,6 +256,7 @@ static void careful(struct cpu *c)
     c->leave_block = 0;
     c->next_rip = c->rip + in->len;
     in->exec(c, in);
+    step = step && !(in->flags & INSN_OWN_STEP);
     if ((in->flags & (INSN_REP | INSN_REPNE)) && c->next_rip == c->rip)
         c->rflags |= X86_RF; /* between iterations no instruction breakpoint strikes again */
     c->rip = c->next_rip;

@@ -42,6 +42,13 @@ void desc_fetch_system64(struct cpu *c, uint16_t sel, struct descriptor *d)
     d->base |= v << 32;
 }
 
+bool desc_whole64(struct cpu *c, uint16_t sel, const struct descriptor *d)
+{
+    uint32_t limit = sel & 4 ? c->ldtr.limit : c->gdtr.limit;
+
+    return (sel & ~7u) + 15 <= limit && !(cpu_sys_load(c, d->at + 8, 8) >> 40 & 0x1f);
+}
+
 void desc_set_accessed(struct cpu *c, struct descriptor *d)
 {
     if (d->attr & 1)
