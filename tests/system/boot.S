@@ -1,5 +1,7 @@
-/* boot: the first sector of a floppy: loads the suite (BOOT_SECTORS sectors behind it) to 0x10000 and begins it
- * in flat 32-bit protected mode. */
+/*
+ * boot: the first sector of a disk: loads the image behind it (SECTORS, in pieces of 32 KiB) to 0x10000 and
+ * begins it in flat 32-bit protected mode, for emulators that know no Multiboot.
+ */
     .code16
     .global _start
 _start:
@@ -8,36 +10,18 @@ _start:
     mov %ax, %ds
     mov %ax, %ss
     mov $0x7c00, %sp
-    mov %dl, drive
-    mov $1, %si /* sector, from 0 */
-    mov $0x1000, %bx
-    mov %bx, %es
-next:
-    mov %si, %ax
-    xor %dx, %dx
-    mov $18, %cx
-    div %cx
-    inc %dl
-    mov %dl, %cl
-    xor %dx, %dx
-    mov $2, %di
-    div %di
-    mov %al, %ch
-    mov %dl, %dh
-    mov drive, %dl
-    xor %bx, %bx
-    mov $0x0201, %ax
+    mov $SECTORS / 64, %bp
+1:  mov $packet, %si
+    mov $0x42, %ah /* read, by linear number */
     int $0x13
-    jc next
-    mov %es, %ax
-    add $32, %ax
-    mov %ax, %es
-    inc %si
-    cmp $BOOT_SECTORS + 1, %si
-    jne next
+    jc 1b
+    addw $64, from
+    addw $0x800, segment
+    dec %bp
+    jnz 1b
     in $0x92, %al
     or $2, %al
-    out %al, $0x92
+    out %al, $0x92 /* A20 */
     lgdt pointer
     mov $1, %eax
     mov %eax, %cr0
@@ -47,10 +31,14 @@ next:
     mov %eax, %ds
     mov %eax, %es
     mov %eax, %ss
-    mov $0x10000, %eax
-    jmp *%eax
-drive: .byte 0
+    xor %eax, %eax /* no Multiboot */
+    mov $0x10000, %ecx
+    jmp *%ecx
     .balign 8
+packet:
+    .word 16, 64, 0
+segment: .word 0x1000
+from: .quad 1
 table: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
 pointer:
     .word . - table - 1
