@@ -201,7 +201,7 @@ static void service(struct cpu *c)
         if (c->mp_state == X86_MP_RUNNABLE) {
             if (c->priv->has_inject)
                 inject(c);
-            if (c->db_pending | c->debug_exit)
+            if ((c->db_pending | c->debug_exit) && !(c->shadow & 2))
                 debug_after(c, false); /* earned by a delivery: before interrupts (SDM 3A 6.9) */
             if ((a & ATT_NMI) && take_nmi(c))
                 return;
