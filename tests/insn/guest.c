@@ -37,6 +37,7 @@ struct guest {
     struct engine *engine;
     size_t arena_size;
     uint64_t next_table;
+    bool translated;
     struct x86_state start; /* of every case but for what the case says */
     uint8_t data[DATA_PAGES * PAGE];
 };
@@ -391,6 +392,25 @@ static void read_data(struct guest *g)
         memcpy(g->data + p * PAGE, g->ram + data_gpa(p), PAGE);
 }
 
+/* By the interpreter, or by the translator as far as it does the instruction itself. */
+static unsigned step(struct guest *g, struct x86_state *s)
+{
+    uint64_t pages[DATA_PAGES];
+
+    if (g->translated) {
+        for (unsigned p = 0; p < DATA_PAGES; p++)
+            pages[p] = DATA_BASE + p * PAGE;
+        if (engine_step_translated(g->engine, s, pages, DATA_PAGES) == 1)
+            return 1;
+    }
+    return engine_step_state(g->engine, s, 1);
+}
+
+void guest_translate(struct guest *g)
+{
+    g->translated = true;
+}
+
 void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *k, struct lab_result *r)
 {
     struct x86_state s;
@@ -408,13 +428,13 @@ void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *
     }
     put_code(g, k, false);
     load_state(g, k, &s);
-    unsigned steps = engine_step_state(g->engine, &s, 1);
+    unsigned steps = step(g, &s);
     /* a repeated string instruction may stop between elements, still at itself */
     uint64_t left = k->in.gpr[X86_RCX], code_base = k->mode == MODE_16 ? CODE_BASE : 0;
     while (steps == 1 && s.rip + code_base == k->in.rip && (s.seg[X86_CS].sel & 3) &&
            s.gpr[X86_RCX] != left) {
         left = s.gpr[X86_RCX];
-        steps = engine_step_state(g->engine, &s, 1);
+        steps = step(g, &s);
     }
 
     r->vector = steps == 1 ? LAB_NO_FAULT : LAB_LOST;

@@ -21,7 +21,7 @@ struct options {
     const char *form, *table, *json;
     unsigned verbose; /* differences shown per form */
     int mode;         /* 0: all */
-    bool list;
+    bool list, translated;
 };
 
 struct lab {
@@ -38,15 +38,11 @@ struct lab {
 static bool parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"cases", required_argument, NULL, 'c'},
-        {"seed", required_argument, NULL, 's'},
-        {"form", required_argument, NULL, 'f'},
-        {"mode", required_argument, NULL, 'm'},
-        {"table", required_argument, NULL, 't'},
-        {"json", required_argument, NULL, 'j'},
-        {"verbose", required_argument, NULL, 'v'},
-        {"list", no_argument, NULL, 'l'},
-        {NULL, 0, NULL, 0},
+        {"cases", required_argument, NULL, 'c'},   {"seed", required_argument, NULL, 's'},
+        {"form", required_argument, NULL, 'f'},    {"mode", required_argument, NULL, 'm'},
+        {"table", required_argument, NULL, 't'},   {"json", required_argument, NULL, 'j'},
+        {"verbose", required_argument, NULL, 'v'}, {"list", no_argument, NULL, 'l'},
+        {"translated", no_argument, NULL, 'x'},    {NULL, 0, NULL, 0},
     };
     int ch;
 
@@ -70,6 +66,9 @@ static bool parse(int argc, char **argv, struct options *o)
             break;
         case 'j':
             o->json = optarg;
+            break;
+        case 'x':
+            o->translated = true;
             break;
         case 'v':
             o->verbose = (unsigned)atoi(optarg);
@@ -210,6 +209,8 @@ int main(int argc, char **argv)
     rng_seed(&l.rng, l.opt.seed);
     l.host = host_open(BATCH);
     l.guest = guest_open();
+    if (l.opt.translated)
+        guest_translate(l.guest);
     clock_gettime(CLOCK_MONOTONIC, &a);
     run(&l);
     clock_gettime(CLOCK_MONOTONIC, &b);

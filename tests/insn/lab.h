@@ -229,6 +229,7 @@ struct guest;
 /* The CPU under test: all that the engine implements and this host has. */
 void guest_cpuid(struct x86_cpuid *out);
 struct guest *guest_open(void);
+void guest_translate(struct guest *g); /* from here on by translated code, where there is any */
 void guest_close(struct guest *g);
 void guest_run(struct guest *g, const uint8_t *pristine, const struct lab_case *k, struct lab_result *r);
 

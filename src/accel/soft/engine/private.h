@@ -270,6 +270,7 @@ void ftlb_drop_writes(struct cpu *c, const uint8_t *host);
 size_t xcache_size(void);
 void xcache_attach(struct engine *en);
 void xcache_detach(struct engine *en);
+void xlate_thread(struct cpu *c); /* this thread will run translated code of this vCPU */
 bool xlate_possible(const struct cpu *c);
 bool xlate_run(struct cpu *c);      /* run translated code at RIP; false: interpret one block */
 void xcache_emptied(struct cpu *c); /* cpu_enter found the cache emptied */

@@ -326,10 +326,7 @@ static void begin(struct cpu *c, struct engine_exit_info *info)
     p->armed = 0;
     c->in_exception = 0;
     p->run_from = engine_now(c->engine);
-    if (c->x.on) {
-        __asm__ volatile("wrgsbase %0" : : "r"(c));
-        __asm__ volatile("stmxcsr %0" : "=m"(c->x.host_mxcsr));
-    }
+    xlate_thread(c);
     cpu_attention(c, ATT_INTR | ATT_TIMER | (asleep(c) || p->has_inject ? ATT_HALT : 0));
     cpu_enter(c);
     if (c->pvclock_late)

@@ -502,7 +502,7 @@ uint64_t xlate_slow(struct cpu *c, const struct xmeta *m)
             debug_after(c, false);
         return 0;
     }
-    return next_code(c);
+    return k->single ? 0 : next_code(c);
 }
 
 /* A flags slot valid: which way into `u` for a jump that has flags in `state`. */
@@ -522,7 +522,7 @@ uint64_t xlate_link(struct cpu *c, const uint32_t *at)
     struct xlink *l = (struct xlink *)(void *)(k->meta + (size_t)*at * 8);
 
     c->rip = l->target;
-    if (wanted_outside(c) || !xlate_possible(c))
+    if (k->single || wanted_outside(c) || !xlate_possible(c))
         return 0;
     uint64_t flushes = k->n_flush;
     struct xunit *u = lock_unit(c, k);
@@ -541,7 +541,7 @@ uint64_t xlate_link(struct cpu *c, const uint32_t *at)
 uint64_t xlate_miss(struct cpu *c)
 {
     c->rip = c->x.target;
-    return wanted_outside(c) ? 0 : unknown_code(c, c->engine->xlate);
+    return c->engine->xlate->single || wanted_outside(c) ? 0 : unknown_code(c, c->engine->xlate);
 }
 
 uint64_t xlate_poll(struct cpu *c, const struct xmeta *m)
@@ -560,6 +560,14 @@ uint64_t xlate_vec(struct cpu *c, const struct xmeta *m)
         return 0;
     }
     return u->code + m->go_on;
+}
+
+void xlate_thread(struct cpu *c)
+{
+    if (!c->x.on)
+        return;
+    __asm__ volatile("wrgsbase %0" : : "r"(c));
+    __asm__ volatile("stmxcsr %0" : "=m"(c->x.host_mxcsr));
 }
 
 bool xlate_run(struct cpu *c)

@@ -258,7 +258,7 @@ static unsigned decode(struct maker *m, const uint8_t *bytes, unsigned room)
     ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
     ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
     ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-    while (m->count < XUNIT_INSNS && at < room) {
+    while (m->count < (m->k->single ? 1 : XUNIT_INSNS) && at < room) {
         struct xinsn *x = &m->insn[m->count];
         if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, bytes + at, room - at, &x->zi, x->ops)))
             break; /* undefined, or runs into the next page: the interpreter sees to it */

@@ -101,6 +101,7 @@ struct xcode {
 
 struct xcache {
     uint32_t lock, enabled, counting;
+    uint32_t single; /* units of one instruction, left behind it: xstep.c */
     uint32_t slots_seen;
     uint32_t stale; /* memory may have changed behind our back: empty it before the next use */
     uint64_t delta; /* from the writable view to the executable one */

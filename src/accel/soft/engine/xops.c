@@ -26,7 +26,13 @@ static void emit_address(struct maker *m, const struct xinsn *x, const ZydisDeco
         x_mov_imm(e, H_R10, wide ? at : (uint32_t)at);
         return;
     }
-    if (op->mem.base != ZYDIS_REGISTER_NONE) {
+    /* SIB base 101 with mod 00 is a displacement alone; Zydis 4.0.0 makes it R13D where REX.B comes with
+     * 32-bit addresses */
+    bool no_base =
+        (x->zi.attributes & ZYDIS_ATTRIB_HAS_SIB) && x->zi.raw.modrm.mod == 0 && x->zi.raw.sib.base == 5;
+    if (no_base)
+        disp = x->zi.raw.disp.value;
+    if (op->mem.base != ZYDIS_REGISTER_NONE && !no_base) {
         unsigned g = (unsigned)ZydisRegisterGetId(op->mem.base);
         base = x_host(g);
         if (base == X_IN_MEMORY) {
@@ -251,7 +257,8 @@ static void emit_lea(struct maker *m, unsigned index)
     unsigned g = reg_of(&x->ops[0]);
     unsigned base = address_host(op->mem.base), index_reg = address_host(op->mem.index);
 
-    if (x_host(g) != X_IN_MEMORY && base < 16 && (index_reg < 16 || index_reg == 0xff)) {
+    if (x_host(g) != X_IN_MEMORY && base < 16 && !(x->zi.raw.modrm.mod == 0 && x->zi.raw.sib.base == 5) &&
+        (index_reg < 16 || index_reg == 0xff)) {
         x_lea(&m->e, x->zi.operand_width == 64 && x->zi.address_width == 64, x_host(g), base, index_reg,
               op->mem.scale ? op->mem.scale : 1,
               op->mem.disp.has_displacement ? (int32_t)op->mem.disp.value : 0);
@@ -283,12 +290,24 @@ static void emit_target(struct maker *m, unsigned index)
         xmake_get_reg(m, H_R10, reg_of(&m->insn[index].ops[0]));
 }
 
+/* The target in R10 is canonical, or the branch itself faults (SDM 2A, CALL: #GP(0)): before it has done
+ * anything. */
+static void check_target(struct maker *m, unsigned index)
+{
+    xmake_spoil_flags(m);
+    XB(&m->e, 0x4d, 0x89, 0xd3, 0x49, 0xc1, 0xfb, 0x2f); /* mov r11, r10; sar r11, 47 */
+    XB(&m->e, 0x49, 0xff, 0xc3, 0x49, 0x83, 0xfb, 0x01); /* inc r11; cmp r11, 1 */
+    x_jcc(&m->e, CC_A);
+    xmake_stub(m, STUB_SLOW, index);
+}
+
 static void emit_call(struct maker *m, unsigned index)
 {
     bool indirect = m->insn[index].kind == XK_CALL_IND;
 
     if (indirect) {
         emit_target(m, index);
+        check_target(m, index);
         x_store(&m->e, H_R10, XOFF(x.target));
     }
     xmake_push_place(m, index);
@@ -308,6 +327,7 @@ static void emit_ret(struct maker *m, unsigned index)
 
     xmake_pop_place(m, index);
     load_r10(m, H_R10);
+    check_target(m, index);
     xmake_move_sp(m, 8 + (int)extra);
     xmake_indirect(m);
 }
@@ -377,7 +397,7 @@ bool xmake_insn(struct maker *m, unsigned index)
     case XK_JMP_IND:
         xmake_save_flags(m);
         emit_target(m, index);
-        xmake_spoil_flags(m);
+        check_target(m, index);
         xmake_indirect(m);
         break;
     case XK_RET:
