@@ -119,8 +119,10 @@ void engine_features(struct x86_features *f);
  * is delivered through the guest's IDT as ever. */
 unsigned engine_step_state(struct engine *scratch, struct x86_state *s, unsigned count);
 
-/* The same for one instruction of 64-bit mode as translated code, where the fast TLB knows `pages` (linear addresses).
- * 1: done, an exception delivered; 0: the translator leaves it to the interpreter; -1: not a state for it. */
-int engine_step_translated(struct engine *scratch, struct x86_state *s, const uint64_t *pages, unsigned count);
+/* The same for one instruction of 64-bit mode as translated code, where the fast TLB knows `pages` (linear
+ * addresses). 1: done, an exception delivered; 0: the translator leaves it to the interpreter; -1: not a
+ * state for it. */
+int engine_step_translated(struct engine *scratch, struct x86_state *s, const uint64_t *pages,
+                           unsigned count);
 
 #endif
