@@ -6,7 +6,8 @@
  *     xinsn.c    one instruction: which kind it is, and its re-encoding with other registers
  *     xsys.c     instructions of the kernel, and divisions
  *     xglue.c    the code around units: in, out, and the ways to C
- *     xcache.c   units: found, linked, dropped; the C side of the ways out
+ *     xout.c     the C side of the ways out
+ *     xcache.c   units: found, linked, dropped
  *     ftlb.c     the fast TLB
  *
  * Registers. Guest registers are in the host registers of the same name, but for these: guest RSP is in R15;
@@ -171,7 +172,16 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
 /* xglue.c */
 void xglue_make(struct xcache *k);
 
-/* xcache.c: what the glue calls. Each returns where to go on, 0: back to the run loop. */
+/* xcache.c. The unit for RIP, with the lock held, or NULL and the lock free: this is for the interpreter.
+ * Fetch faults do not return; they are met before the lock is taken. */
+struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k);
+void xcache_unlock(struct xcache *k);
+void jc_fill(struct cpu *c, const struct xunit *u); /* put it into this vCPU's jump cache */
+/* One aligned store of four bytes into code that others may be running: the displacement that ends at `site`.
+ */
+void xcache_set_site(uint8_t *site, int32_t displacement);
+
+/* xout.c: what the glue calls. Each returns where to go on, 0: back to the run loop. */
 uint64_t xlate_slow(struct cpu *c, const struct xmeta *m);
 uint64_t xlate_link(struct cpu *c, const uint32_t *link);
 uint64_t xlate_miss(struct cpu *c);
