@@ -52,10 +52,12 @@ start_qemu() {
         -m "${BED_MEMORY:-768}M" -smp "${BED_CPUS:-1}" -display none -nodefaults -no-reboot -serial stdio \
         -kernel "/boot/vmlinuz-$kernel" -initrd "$work/bed.cpio" -append "$cmdline" \
         </dev/null >"$work/log" 2>"$work/err" &
+    emulator=$!
 }
 
 # From a CD, because its BIOS knows nothing else of this size. Time there is counted in instructions. Bochs reads memory
-# that it has not set, and meson fills that with MALLOC_PERTURB_.
+# that it has not set, and meson fills that with MALLOC_PERTURB_. Its screen is a terminal of its own; it sleeps when
+# nobody reads that.
 start_bochs() {
     mkdir "$work/cd"
     cp "$isolinux" /usr/lib/syslinux/modules/bios/ldlinux.c32 "$work/cd"
@@ -83,11 +85,18 @@ X
     echo c >"$work/rc"
     (cd "$work" && exec env -u MALLOC_PERTURB_ TERM=xterm timeout -k 5 "$limit" bochs -q -f bochsrc -rc rc) \
         </dev/null >"$work/err" 2>&1 &
+    emulator=$!
+    local screen=
+    while [ -z "$screen" ] && kill -0 $emulator 2>/dev/null; do
+        sleep 0.2
+        screen=$(sed -n 's/^Bochs connected to screen "\(.*\)"$/\1/p' "$work/err" || true)
+    done
+    [ -z "$screen" ] || cat "$screen" >/dev/null 2>&1 &
 }
 
 limit=${BED_TIMEOUT:-$([ "$machine" = bochs ] && echo 1800 || echo 600)}
+emulator=
 "start_$machine"
-emulator=$!
 # Show lines as they come, from the first mark to the last.
 if [ "${BED_VERBOSE:-0}" = 1 ]; then
     tail -n +1 --pid=$emulator -f "$work/log" | tr -d '\r'
