@@ -56,7 +56,9 @@ SHORT = [
 FULL = {
     "e2e": [Job("e2e-full", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m 'not soak' -rs", "pytest")],
     "bed": [Job("bed-fio", "tests/bed/fio.sh long build/liege build/guest"),
-            Job("bed-gdb", "tests/bed/vmx.sh gdb build/liege build/tests/guests/calls.elf")],
+            Job("bed-vmx-linux", "tests/bed/linux.sh build/liege build/tests/machine/saveload build/guest",
+                env={"BED_MACHINE": "bochs"}),
+            Job("bed-vmx-gdb", "tests/bed/vmx.sh gdb build/liege build/tests/guests/calls.elf")],
     "insn": [Job("insn-2m", "build/tests/insn/lab --cases 2000000 --seed 1"), Job("seeded", "tests/insn/seeded.sh")],
     "fuzz": [Job("fuzz", "tools/fuzz.sh 600")],
 }

@@ -1,4 +1,4 @@
-# The part of linux.sh that runs in the bed.
+# The part of linux.sh that runs in the bed: sh linux-inner.sh ACCELERATOR..., under which the saved guest goes on.
 . ./inner.sh
 mount -t debugfs d /sys/kernel/debug
 
@@ -48,7 +48,7 @@ wait_for save.log STARTED-42 30
 sleep 1
 kill -USR1 $(pidof saveload)
 finish save 'saved in'
-for a in kvm soft; do
+for a in "$@"; do
     start load-$a saveload $a.json state memory --load
     wait_for load-$a.log 'loaded in' 30
     printf '\necho $x-$((6 * 7)); a=$(cat /tmp/count); sleep 2; b=$(cat /tmp/count)\n' >&3
