@@ -58,7 +58,10 @@ struct vcpu_debug {
 /* Counters, all monotonic, read at any time without stopping (so they may be slightly behind). */
 struct accel_stats {
     uint64_t instructions; /* retired by the engine; 0 on KVM */
-    uint64_t blocks;       /* decoded or translated */
+    uint64_t
+        interpreted; /* of these, not as translated code: by the interpreter, or by a C function on the way */
+    uint64_t blocks; /* decoded or translated */
+    uint64_t guest_bytes, host_bytes; /* of guest code that was translated; of what it became */
     uint64_t exits_pio, exits_mmio, exits_halt, exits_other;
     uint64_t tlb_misses, interrupts, invalidations,
         refused;     /* refused: instructions KVM left to the interpreter */

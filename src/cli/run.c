@@ -192,6 +192,12 @@ static void print_stats(struct vm *vm, uint64_t wall_ns)
     if (s.instructions)
         fprintf(stderr, "instructions       %" PRIu64 " (%.1f M/s while running)\n", s.instructions,
                 run > 0 ? (double)s.instructions / run / 1e6 : 0);
+    if (s.guest_bytes) {
+        fprintf(stderr, "translated         %.2f %% of instructions\n",
+                s.instructions ? 100 - 100 * (double)s.interpreted / (double)s.instructions : 0);
+        fprintf(stderr, "code size          %.2f host bytes per guest byte, %.1f MiB\n",
+                (double)s.host_bytes / (double)s.guest_bytes, (double)s.host_bytes / (1 << 20));
+    }
     fprintf(stderr,
             "blocks             %" PRIu64 "\ntlb misses         %" PRIu64 "\ninterrupts         %" PRIu64
             "\ninvalidations      %" PRIu64 "\nrefused            %" PRIu64 "\n",

@@ -186,6 +186,7 @@ void engine_stats(struct engine *en, struct accel_stats *out)
         const struct cpu *c = en->cpu[i];
         const struct cpu_private *p = c->priv;
         out->instructions += c->icount;
+        out->interpreted += p->n_interpreted + p->n_slow;
         out->blocks += p->n_blocks;
         out->exits_pio += p->n_pio;
         out->exits_mmio += p->n_mmio;
@@ -195,6 +196,7 @@ void engine_stats(struct engine *en, struct accel_stats *out)
         out->invalidations += p->n_inval;
         out->run_ns += p->run_ns;
     }
+    xcache_stats(en, out);
 }
 
 int engine_translate(struct engine *en, unsigned cpu, uint64_t linear, uint64_t *gpa)

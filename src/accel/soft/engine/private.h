@@ -134,7 +134,7 @@ struct cpu_private {
     uint64_t jc_pages[16];          /* bloom of the pages with such entries */
     uint64_t xinsn_key[XINSN_KEPT]; /* decoded instructions of ways out */
     struct insn xinsn[XINSN_KEPT];
-    uint64_t n_slow;
+    uint64_t n_slow, n_interpreted;
     uint64_t n_blocks, n_pio, n_mmio, n_halt, n_miss, n_intr, n_inval, run_ns, run_from;
 
     struct ENGINE_FIXED {
@@ -275,8 +275,9 @@ bool xlate_possible(const struct cpu *c);
 bool xlate_run(struct cpu *c);      /* run translated code at RIP; false: interpret one block */
 void xcache_emptied(struct cpu *c); /* cpu_enter found the cache emptied */
 uint64_t xcache_generation(const struct engine *en); /* changes when it is emptied */
-uint64_t xcache_code(const struct engine *en);       /* address of the executable view */
-void xcache_distrust(struct engine *en);             /* memory may have changed behind our back */
+void xcache_stats(const struct engine *en, struct accel_stats *out);
+uint64_t xcache_code(const struct engine *en); /* address of the executable view */
+void xcache_distrust(struct engine *en);       /* memory may have changed behind our back */
 bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n);
 void xcache_attention(struct cpu *c, uint32_t what);
 void jc_flush_half(struct cpu *c, unsigned half);

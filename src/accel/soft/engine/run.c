@@ -261,6 +261,7 @@ static void careful(struct cpu *c)
         c->rflags |= X86_RF; /* between iterations no instruction breakpoint strikes again */
     c->rip = c->next_rip;
     c->icount++;
+    c->priv->n_interpreted++;
     if (!c->shadow_set)
         c->shadow = 0;
     /* traps wait while MOV SS or POP SS holds them off */
@@ -281,6 +282,7 @@ static inline void run_block(struct cpu *c, const struct block *b)
         c->rip = c->next_rip;
         c->icount++;
     } while (++in != end && !c->leave_block);
+    c->priv->n_interpreted += (uint64_t)(in - b->insn);
     if (unlikely(c->db_pending | c->debug_exit) && !(c->shadow & 2))
         debug_after(c, false);
 }

@@ -404,3 +404,10 @@ void xcache_detach(struct engine *en)
     if (en->xlate->code.exec)
         munmap((void *)(uintptr_t)en->xlate->code.exec, sizeof en->xlate->code);
 }
+
+void xcache_stats(const struct engine *en, struct accel_stats *out)
+{
+    out->blocks += en->xlate->n_units;
+    out->guest_bytes = en->xlate->n_guest_bytes;
+    out->host_bytes = en->xlate->n_host_bytes;
+}
