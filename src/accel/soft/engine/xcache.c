@@ -13,12 +13,13 @@
  */
 #include <sched.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <stddef.h>
 #include "accel/soft/engine/native.h"
 #include "accel/soft/engine/xlate.h"
 
-enum { STORMS = 64 };
+enum { HWCAP2_FSGSBASE = 2 }; /* programs may write GS.base (Linux, asm/hwcap2.h) */
 
 /* ---- lock: a holder may stop the world, so who waits stands outside ---- */
 
@@ -380,7 +381,7 @@ void xcache_attach(struct engine *en)
     struct xcache *k = en->xlate;
     size_t size = sizeof k->code;
 
-    if (!__builtin_cpu_supports("sse2") || native_view(&k->code, size, &k->code.exec) < 0)
+    if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || native_view(&k->code, size, &k->code.exec) < 0)
         return;
     k->delta = k->code.exec - (uintptr_t)&k->code;
     if (!k->first)
