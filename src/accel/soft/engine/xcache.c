@@ -11,13 +11,15 @@
  * whose bytes it hit and forgets the page when none are left. Devices change the page's generation and
  * `code_event` (engine_code_event); vCPUs compare generations when they have seen that.
  */
+#include <linux/auxvec.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <stddef.h>
 #include "accel/soft/engine/native.h"
 #include "accel/soft/engine/xlate.h"
+
+unsigned long getauxval(unsigned long type); /* <sys/auxv.h> brings ELF names that are page-fault bits here */
 
 enum { HWCAP2_FSGSBASE = 2 }; /* programs may write GS.base (Linux, asm/hwcap2.h) */
 
