@@ -273,7 +273,8 @@ static inline void cpu_set_gpr(struct cpu *c, unsigned reg, unsigned size, uint6
 void cpu_push_at(struct cpu *c, uint64_t *sp, unsigned size,
                  uint64_t v); /* *sp is decremented by size under the stack width, then stored to SS:*sp */
 uint64_t cpu_pop_at(struct cpu *c, uint64_t *sp, unsigned size);
-void cpu_set_sp(struct cpu *c, uint64_t sp); /* commit, by stack width */
+uint16_t cpu_pop_selector(struct cpu *c, uint64_t *sp, unsigned size); /* `size` bytes on, two are read */
+void cpu_set_sp(struct cpu *c, uint64_t sp);                           /* commit, by stack width */
 
 #include "accel/soft/engine/mem_inline.h"
 

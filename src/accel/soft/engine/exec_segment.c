@@ -34,7 +34,7 @@ static void exec_mov_from_seg(struct cpu *c, const struct insn *in)
 static void exec_pop_seg(struct cpu *c, const struct insn *in)
 {
     uint64_t sp = c->gpr[X86_RSP];
-    uint16_t sel = (uint16_t)cpu_pop_at(c, &sp, in->opsize);
+    uint16_t sel = cpu_pop_selector(c, &sp, in->opsize);
 
     cpu_load_seg(c, in->reg[0], sel);
     c->gpr[X86_RSP] = sp;

@@ -330,7 +330,7 @@ void cpu_far_ret(struct cpu *c, unsigned opsize, uint16_t pop)
 {
     uint64_t sp = c->gpr[X86_RSP];
     uint64_t off = cpu_pop_at(c, &sp, opsize);
-    uint16_t sel = (uint16_t)cpu_pop_at(c, &sp, opsize);
+    uint16_t sel = cpu_pop_selector(c, &sp, opsize);
     struct descriptor d;
     struct x86_seg ss;
 
@@ -350,7 +350,7 @@ void cpu_far_ret(struct cpu *c, unsigned opsize, uint16_t pop)
     }
     sp += pop;
     uint64_t outer = cpu_pop_at(c, &sp, opsize);
-    uint16_t ss_sel = (uint16_t)cpu_pop_at(c, &sp, opsize);
+    uint16_t ss_sel = cpu_pop_selector(c, &sp, opsize);
     return_stack(c, ss_sel, rpl, to_64(c, &d), &ss);
     commit_cs(c, &d, sel, rpl, off);
     c->seg[X86_SS] = ss;
@@ -377,7 +377,7 @@ static void iret_real(struct cpu *c, unsigned opsize)
         mask &= ~(uint64_t)(X86_IOPL | X86_VIF | X86_VIP);
     }
     uint64_t off = cpu_pop_at(c, &sp, opsize);
-    uint16_t sel = (uint16_t)cpu_pop_at(c, &sp, opsize);
+    uint16_t sel = cpu_pop_selector(c, &sp, opsize);
     uint64_t flags = cpu_pop_at(c, &sp, opsize);
     check_real_target(c, off);
     cpu_set_sp(c, sp);
@@ -387,10 +387,10 @@ static void iret_real(struct cpu *c, unsigned opsize)
 
 static void iret_to_v86(struct cpu *c, uint64_t sp, uint64_t off, uint16_t cs, uint64_t flags)
 {
-    uint64_t v[6];
+    uint64_t v[6]; /* ESP, SS, ES, DS, FS, GS */
 
-    for (unsigned i = 0; i < 6; i++) /* ESP, SS, ES, DS, FS, GS */
-        v[i] = cpu_pop_at(c, &sp, 4);
+    for (unsigned i = 0; i < 6; i++)
+        v[i] = i ? cpu_pop_selector(c, &sp, 4) : cpu_pop_at(c, &sp, 4);
     if (off > 0xffff)
         cpu_gp(c, 0);
     c->rflags = (flags & 0x3f7fd7) | 2 | X86_VM;
@@ -421,7 +421,7 @@ static void iret_protected(struct cpu *c, unsigned opsize)
         return;
     }
     uint64_t off = cpu_pop_at(c, &sp, opsize);
-    uint16_t sel = (uint16_t)cpu_pop_at(c, &sp, opsize);
+    uint16_t sel = cpu_pop_selector(c, &sp, opsize);
     uint64_t flags = cpu_pop_at(c, &sp, opsize), outer = 0;
     if ((flags & X86_VM) && c->cpl == 0 && !c->long_mode && opsize == 4) {
         iret_to_v86(c, sp, off, sel, flags);
@@ -432,7 +432,7 @@ static void iret_protected(struct cpu *c, unsigned opsize)
     bool stack = from_64 || rpl != c->cpl;
     if (stack) {
         outer = cpu_pop_at(c, &sp, opsize);
-        uint16_t ss_sel = (uint16_t)cpu_pop_at(c, &sp, opsize);
+        uint16_t ss_sel = cpu_pop_selector(c, &sp, opsize);
         return_stack(c, ss_sel, rpl, to_64(c, &d), &ss);
     }
     off = check_target(c, &d, off);

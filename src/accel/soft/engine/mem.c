@@ -449,6 +449,15 @@ uint64_t cpu_pop_at(struct cpu *c, uint64_t *sp, unsigned size)
     return v;
 }
 
+uint16_t cpu_pop_selector(struct cpu *c, uint64_t *sp, unsigned size)
+{
+    uint64_t mask = stack_mask(c), at = *sp & mask;
+    uint16_t sel = (uint16_t)cpu_load(c, X86_SS, at, 2);
+
+    *sp = (*sp & ~mask) | ((at + size) & mask);
+    return sel;
+}
+
 void cpu_set_sp(struct cpu *c, uint64_t sp)
 {
     unsigned size = cpu_stack_size(c);
