@@ -201,7 +201,7 @@ static void build_state(struct guest *g, const struct x86_cpuid *cpuid)
     x86_state_reset(s, true, 0);
     s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     s->cr3 = GPA_PML4;
-    s->cr4 = CR4_PSE | CR4_PAE | CR4_DE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
+    s->cr4 = CR4_PSE | CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
     s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     s->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     s->gdtr = (struct x86_dtable){.base = KERNEL_BASE + GPA_GDT, .limit = 0x7f};
