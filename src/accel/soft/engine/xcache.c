@@ -287,15 +287,16 @@ static struct xpage *claim(struct cpu *c, struct xcache *k, const struct place *
     if (!gen || (__atomic_load_n(note, __ATOMIC_SEQ_CST) & NOTE_FAST))
         return NULL;
     uint32_t now = block_claim_page(c, note, gen);
-    if (*at && (*at)->gen_at == now)
-        return *at;
-    if (*at) { /* written meanwhile */
-        drop_range(k, *at, (*at)->gpa, (*at)->gpa + 4096);
-        (*at)->gen_at = now;
-        tell_all(c);
-        return *at;
+    struct xpage *page = *at;
+    if (page) {
+        if (page->gen_at != now) { /* written meanwhile */
+            drop_range(k, page, page->gpa, page->gpa + 4096);
+            page->gen_at = now;
+            tell_all(c);
+        }
+        return page;
     }
-    struct xpage *page = (struct xpage *)(void *)(k->meta + k->meta_used);
+    page = (struct xpage *)(void *)(k->meta + k->meta_used);
     k->meta_used += (sizeof *page + 7) & ~(size_t)7;
     *page = (struct xpage){.gpa = p->gpa & ~0xfffull, .gen = gen, .gen_at = now, .note = note};
     *at = page;
