@@ -64,7 +64,8 @@ static struct reading look(const struct clock *c)
         r = (struct reading){
             .running = seq_get(c->running), .base = seq_get(c->base), .host_at = seq_get(c->host_at)};
         r.now = r.running ? r.base + (host_now_ns() - r.host_at) : r.base;
-        /* the host's clock is the TSC, which is read no later than this; the check comes after (SDM 2B, RDTSC) */
+        /* the host's clock is the TSC, which is read no later than this; the check comes after (SDM 2B,
+         * RDTSC) */
         __builtin_ia32_lfence();
     } while (seq_again(&c->seq, began));
     return r;
