@@ -183,7 +183,7 @@ void xcache_set_site(uint8_t *site, int32_t displacement);
 
 /* xout.c: what the glue calls. Each returns where to go on, 0: back to the run loop. */
 uint64_t xlate_slow(struct cpu *c, const struct xmeta *m);
-uint64_t xlate_link(struct cpu *c, const uint32_t *link);
+uint64_t xlate_link(struct cpu *c, const void *at);
 uint64_t xlate_miss(struct cpu *c);
 uint64_t xlate_poll(struct cpu *c, const struct xmeta *m);
 uint64_t xlate_vec(struct cpu *c, const struct xmeta *m);

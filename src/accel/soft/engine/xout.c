@@ -152,11 +152,13 @@ static unsigned entry_for(const struct xunit *u, const struct xlink *l)
     return l->backward ? u->entry_poll : u->entry_slot;
 }
 
-uint64_t xlate_link(struct cpu *c, const uint32_t *at)
+uint64_t xlate_link(struct cpu *c, const void *at) /* in the code, at any byte */
 {
     struct xcache *k = c->engine->xlate;
-    struct xlink *l = (struct xlink *)(void *)(k->meta + (size_t)*at * 8);
+    uint32_t link;
 
+    memcpy(&link, at, sizeof link);
+    struct xlink *l = (struct xlink *)(void *)(k->meta + (size_t)link * 8);
     c->rip = l->target;
     if (k->single || wanted_outside(c) || !xlate_possible(c))
         return 0;
