@@ -75,8 +75,11 @@ void jc_flush_half(struct cpu *c, unsigned half)
     struct cpu_private *p = c->priv;
     uint64_t miss = c->engine->xlate->glue.miss;
 
-    for (unsigned k = 0; k < p->jc_logged[half] && k < XJC_LOG; k++)
-        jc_set(c, p->jc_log[half][k] >> JC_BITS, p->jc_log[half][k] & (JC_SIZE - 1), miss);
+    for (unsigned n = 0; n < p->jc_logged[half] && n < XJC_LOG; n++) {
+        unsigned set = p->jc_log[half][n] >> JC_BITS;
+        if (set < FTLB_SETS) /* the VMM comes here, too, and believes nothing that vCPU threads may write */
+            jc_set(c, set, p->jc_log[half][n] & (JC_SIZE - 1), miss);
+    }
     p->jc_logged[half] = 0;
 }
 
