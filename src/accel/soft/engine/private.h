@@ -166,6 +166,7 @@ struct engine {
         struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */
         struct cpu *cpu[ENGINE_MAX_CPUS];
         struct xcache *xlate;
+        uint64_t xlate_exec;        /* address of the executable view of its code */
         struct native_area *native; /* thunks of machine code: native.h */
     };
 };

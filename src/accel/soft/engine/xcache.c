@@ -209,7 +209,7 @@ uint64_t xcache_generation(const struct engine *en)
 
 void xcache_distrust(struct engine *en)
 {
-    en->xlate->stale = 1;
+    __atomic_store_n(&en->xlate->stale, 1, __ATOMIC_RELEASE);
 }
 
 /* Bytes [gpa, gpa+n) of a page whose note says PAGE_CODE were written. True: the page still holds translated
@@ -358,8 +358,9 @@ struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k)
     while (block_close_page(c, &p));
     lock(c, k);
     uint32_t slots = __atomic_load_n(&c->engine->slots_version, __ATOMIC_ACQUIRE);
-    if (unlikely(k->slots_seen != slots || k->stale)) { /* other memory lies there now */
-        k->stale = 0;
+    if (unlikely(k->slots_seen != slots ||
+                 __atomic_load_n(&k->stale, __ATOMIC_ACQUIRE))) { /* other memory lies there now */
+        __atomic_store_n(&k->stale, 0, __ATOMIC_RELAXED);
         empty(c, k);
         k->slots_seen = slots;
     }
@@ -389,6 +390,7 @@ void xcache_attach(struct engine *en)
 
     if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || native_view(&k->code, size, &k->code.exec) < 0)
         return;
+    en->xlate_exec = k->code.exec;
     k->delta = k->code.exec - (uintptr_t)&k->code;
     if (!k->first)
         xglue_make(k);
@@ -403,13 +405,13 @@ void xcache_attach(struct engine *en)
 
 uint64_t xcache_code(const struct engine *en)
 {
-    return en->xlate->code.exec;
+    return en->xlate_exec;
 }
 
 void xcache_detach(struct engine *en)
 {
-    if (en->xlate->code.exec)
-        munmap((void *)(uintptr_t)en->xlate->code.exec, sizeof en->xlate->code);
+    if (en->xlate_exec)
+        munmap((void *)(uintptr_t)en->xlate_exec, sizeof en->xlate->code);
 }
 
 void xcache_stats(const struct engine *en, struct accel_stats *out)
