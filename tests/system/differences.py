@@ -50,8 +50,6 @@ BOCHS = [
      "cmps, both not mapped"),
     ("SDM 2B REP: a page fault leaves the flags of before; Bochs has those of the last comparison.",
      "rep scas into the next page"),
-    ("Translated code has left a jump or return that goes nowhere when the fault is found, as on AMD's processors.",
-     "(jmp|ret|ret with a count), not canonical"),
 ]
 
 BED = [

@@ -87,19 +87,22 @@ int engine_attach(struct engine *en, const struct engine_outside *out, void *opa
     en->opaque = opaque;
     en->attached = 1;
     int r = native_area_attach(en->native);
-    if (!r)
+    if (!r) {
+        en->native_exec = en->native->exec;
         xcache_attach(en);
+    }
     return r;
 }
 
 uint64_t engine_machine_code(const struct engine *en, unsigned i)
 {
-    return i ? xcache_code(en) : en->native->exec;
+    return i ? xcache_code(en) : en->native_exec;
 }
 
 void engine_drop_machine_code(struct engine *en)
 {
-    native_area_detach(en->native);
+    if (en->native_exec)
+        munmap((void *)(uintptr_t)en->native_exec, native_area_size(en->cpus));
     xcache_detach(en);
 }
 

@@ -76,8 +76,6 @@ struct native_area *native_area_init(void *mem, unsigned cpus);
 /* Give this process an executable view of the area; harmless when it has one. 0; -EINVAL: the memory is not a
  * shared mapping; -EACCES, -EPERM: executable memory is refused here; -ENOMEM. */
 int native_area_attach(struct native_area *a);
-/* Unmap this process's executable view. Other processes keep theirs. */
-void native_area_detach(const struct native_area *a);
 
 /* The same for any page-aligned part of the arena that will hold machine code; `exec` lies in it, and
  * receives the address of the executable view. */

@@ -61,12 +61,6 @@ int native_view(void *area, size_t size, uint64_t *exec)
     return 0;
 }
 
-void native_area_detach(const struct native_area *a)
-{
-    if (a->exec)
-        munmap((void *)(uintptr_t)a->exec, native_area_size(a->cpus));
-}
-
 int native_area_attach(struct native_area *a)
 {
     return native_view(a, native_area_size(a->cpus), &a->exec);

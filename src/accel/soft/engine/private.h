@@ -166,8 +166,8 @@ struct engine {
         struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */
         struct cpu *cpu[ENGINE_MAX_CPUS];
         struct xcache *xlate;
-        uint64_t xlate_exec;        /* address of the executable view of its code */
-        struct native_area *native; /* thunks of machine code: native.h */
+        uint64_t xlate_exec, native_exec; /* addresses of the executable views of their code */
+        struct native_area *native;       /* thunks of machine code: native.h */
     };
 };
 
