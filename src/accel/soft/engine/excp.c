@@ -200,7 +200,13 @@ static void deliver_protected(struct cpu *c, const struct event *ev)
         cpu_gp(c, 0);
     read_gate(c, ev, &g);
     if (g.type == 5) {
-        task_switch(c, g.sel, TASK_INTERRUPT, ev->return_rip, ev->has_error, ev->error);
+        task_switch(c, g.sel,
+                    &(struct task_cause){.how = TASK_INTERRUPT,
+                                         .return_rip = ev->return_rip,
+                                         .flags = c->rflags,
+                                         .has_error = ev->has_error,
+                                         .error = ev->error,
+                                         .ext = ev->ext});
         return;
     }
     unsigned cpl = handler_code(c, ev, &g, &d), size = g.type & 8 ? 4 : 2;

@@ -92,6 +92,13 @@ struct call_gate {
     uint8_t size, params;
 };
 
+/* By the current instruction. */
+static void switch_task(struct cpu *c, uint16_t sel, enum task_how how)
+{
+    task_switch(c, sel, &(struct task_cause){.how = how, .return_rip = c->next_rip, .flags = c->rflags});
+    c->next_rip = c->rip;
+}
+
 /* What a system descriptor in a JMP or CALL leads to: a call gate is read into *g (true); a task is switched
  * to (false). */
 static bool system_target(struct cpu *c, struct descriptor *d, uint16_t sel, bool call, struct call_gate *g)
@@ -107,9 +114,7 @@ static bool system_target(struct cpu *c, struct descriptor *d, uint16_t sel, boo
     if (!(d->attr & X86_SEG_P))
         cpu_raise_error(c, X86_NP, error);
     if (type == 5 || tss) {
-        task_switch(c, type == 5 ? (uint16_t)(d->low >> 16) : sel, call ? TASK_CALL : TASK_JUMP, c->next_rip,
-                    false, 0);
-        c->next_rip = c->rip;
+        switch_task(c, type == 5 ? (uint16_t)(d->low >> 16) : sel, call ? TASK_CALL : TASK_JUMP);
         return false;
     }
     g->sel = (uint16_t)(d->low >> 16);
@@ -416,8 +421,7 @@ static void iret_protected(struct cpu *c, unsigned opsize)
     if (c->rflags & X86_NT) {
         if (c->long_mode)
             cpu_gp(c, 0);
-        task_switch(c, (uint16_t)cpu_sys_load(c, c->tr.base, 2), TASK_IRET, c->next_rip, false, 0);
-        c->next_rip = c->rip;
+        switch_task(c, (uint16_t)cpu_sys_load(c, c->tr.base, 2), TASK_IRET);
         return;
     }
     uint64_t off = cpu_pop_at(c, &sp, opsize);

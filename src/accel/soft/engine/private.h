@@ -354,8 +354,15 @@ uint64_t tss_stack64(struct cpu *c, unsigned at, unsigned ext);
 /* ---- task.c ---- */
 
 enum task_how { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_INTERRUPT };
-void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return_rip, bool has_error,
-                 uint32_t error);
+/* What leads to another task. The old one is left with this RIP and these flags. */
+struct task_cause {
+    enum task_how how;
+    uint64_t return_rip, flags;
+    uint32_t error; /* pushed on the new task's stack */
+    bool has_error;
+    uint8_t ext; /* of the error codes of faults on the way (SDM 3A 6.13) */
+};
+void task_switch(struct cpu *c, uint16_t sel, const struct task_cause *why);
 
 /* ---- msr.c, time.c ---- */
 

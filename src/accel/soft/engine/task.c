@@ -72,9 +72,10 @@ static void save_old(struct cpu *c, const struct layout *l, uint64_t ip, uint64_
         cpu_sys_store(c, base + l->seg + i * l->seg_step, 2, c->seg[i].sel);
 }
 
-static void find_tss(struct cpu *c, uint16_t sel, enum task_how how, unsigned ext, struct descriptor *d)
+static void find_tss(struct cpu *c, uint16_t sel, const struct task_cause *why, struct descriptor *d)
 {
-    uint32_t error = (sel & 0xfffcu) | ext;
+    uint32_t error = (sel & 0xfffcu) | why->ext;
+    enum task_how how = why->how;
     uint8_t vector = how == TASK_IRET ? X86_TS : X86_GP;
 
     if (!(sel & 0xfffc) || (sel & 4) || !desc_fetch(c, sel, d))
@@ -88,7 +89,7 @@ static void find_tss(struct cpu *c, uint16_t sel, enum task_how how, unsigned ex
         cpu_raise_error(c, X86_TS, error);
 }
 
-static void load_ldt(struct cpu *c, uint16_t sel)
+static void load_ldt(struct cpu *c, uint16_t sel, unsigned ext)
 {
     struct descriptor d;
     struct x86_seg none = {.sel = sel, .attr = X86_SEG_UNUSABLE};
@@ -97,16 +98,16 @@ static void load_ldt(struct cpu *c, uint16_t sel)
     if (!(sel & 0xfffc))
         return;
     if ((sel & 4) || !desc_fetch(c, sel, &d) || (d.attr & (X86_SEG_S | 0xf)) != 2 || !(d.attr & X86_SEG_P))
-        cpu_raise_error(c, X86_TS, sel & 0xfffc);
+        cpu_raise_error(c, X86_TS, (sel & 0xfffcu) | ext);
     desc_to_seg(&d, sel, &c->ldtr);
 }
 
-static void load_code(struct cpu *c, uint16_t sel)
+static void load_code(struct cpu *c, uint16_t sel, unsigned ext)
 {
     struct descriptor d;
-    uint32_t error = sel & 0xfffc;
+    uint32_t error = (sel & 0xfffcu) | ext;
 
-    if (!error || !desc_fetch(c, sel, &d) || (d.attr & (X86_SEG_S | 8)) != (X86_SEG_S | 8))
+    if (!(sel & 0xfffc) || !desc_fetch(c, sel, &d) || (d.attr & (X86_SEG_S | 8)) != (X86_SEG_S | 8))
         cpu_raise_error(c, X86_TS, error);
     unsigned dpl = X86_SEG_DPL(d.attr);
     if (d.attr & 4 ? dpl > (sel & 3u) : dpl != (sel & 3u))
@@ -117,12 +118,12 @@ static void load_code(struct cpu *c, uint16_t sel)
     desc_to_seg(&d, sel, &c->seg[X86_CS]);
 }
 
-static void load_data(struct cpu *c, unsigned seg, uint16_t sel)
+static void load_data(struct cpu *c, unsigned seg, uint16_t sel, unsigned ext)
 {
     struct descriptor d;
-    uint32_t error = sel & 0xfffc;
+    uint32_t error = (sel & 0xfffcu) | ext;
 
-    if (!error)
+    if (!(sel & 0xfffc))
         return;
     if (!desc_fetch(c, sel, &d) || !(d.attr & X86_SEG_S) || (d.attr & 0xa) == 8)
         cpu_raise_error(c, X86_TS, error);
@@ -136,23 +137,23 @@ static void load_data(struct cpu *c, unsigned seg, uint16_t sel)
 }
 
 /* The new task's segments; faults are the new task's. */
-static void load_segments(struct cpu *c, const struct image *m)
+static void load_segments(struct cpu *c, const struct image *m, unsigned ext)
 {
     static const uint8_t data[] = {X86_ES, X86_DS, X86_FS, X86_GS};
 
     for (unsigned i = 0; i < X86_SEGS; i++)
         c->seg[i] = cpu_v86(c) ? seg_v86(m->seg[i]) : seg_null(c, m->seg[i]);
-    load_ldt(c, m->ldt);
+    load_ldt(c, m->ldt, ext);
     if (cpu_v86(c)) {
         c->cpl = 3;
         cpu_update_mode(c);
         return;
     }
     c->cpl = m->seg[X86_CS] & 3;
-    load_code(c, m->seg[X86_CS]);
-    seg_check_stack(c, m->seg[X86_SS], c->cpl, X86_TS, 0, &c->seg[X86_SS]);
+    load_code(c, m->seg[X86_CS], ext);
+    seg_check_stack(c, m->seg[X86_SS], c->cpl, X86_TS, ext, &c->seg[X86_SS]);
     for (unsigned i = 0; i < 4; i++)
-        load_data(c, data[i], m->seg[data[i]]);
+        load_data(c, data[i], m->seg[data[i]], ext);
     cpu_update_mode(c);
 }
 
@@ -172,26 +173,34 @@ static void load_registers(struct cpu *c, const struct image *m, bool nested)
     debug_update(c);
 }
 
-void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return_rip, bool has_error,
-                 uint32_t error)
+/* The error code, on the stack of the new task. */
+static void push_error(struct cpu *c, unsigned size, const struct task_cause *why)
+{
+    uint64_t sp = c->gpr[X86_RSP];
+
+    if (!seg_holds(&c->seg[X86_SS], (sp - size) & mask_size(cpu_stack_size(c)), size))
+        cpu_raise_error(c, X86_SS_VEC, why->ext);
+    cpu_push_at(c, &sp, size, why->error);
+    cpu_set_sp(c, sp);
+}
+
+void task_switch(struct cpu *c, uint16_t sel, const struct task_cause *why)
 {
     struct descriptor d;
     struct image m = {0};
+    enum task_how how = why->how;
     bool nested = how == TASK_CALL || how == TASK_INTERRUPT;
     const struct layout *old = c->tr.attr & 8 ? &tss32 : &tss16;
-    uint64_t flags = c->rflags;
 
-    find_tss(c, sel, how, how == TASK_INTERRUPT, &d);
+    find_tss(c, sel, why, &d);
     const struct layout *new = d.attr & 8 ? &tss32 : &tss16;
     read_image(c, new, d.base, &m);
     linear_probe_write(c, c->tr.base, old->limit + 1, cpu_system_set(c));
     linear_probe_write(c, d.base, 2, cpu_system_set(c));
 
-    if (how == TASK_IRET)
-        flags &= ~(uint64_t)X86_NT;
     if (!nested)
         set_busy(c, c->tr.sel, false);
-    save_old(c, old, return_rip, flags);
+    save_old(c, old, why->return_rip, how == TASK_IRET ? why->flags & ~(uint64_t)X86_NT : why->flags);
     if (nested)
         cpu_sys_store(c, d.base, 2, c->tr.sel);
     if (how != TASK_IRET)
@@ -200,15 +209,12 @@ void task_switch(struct cpu *c, uint16_t sel, enum task_how how, uint64_t return
     c->tr.attr |= 2;
 
     load_registers(c, &m, nested);
-    load_segments(c, &m);
+    load_segments(c, &m, why->ext);
     c->leave_block = 1;
-    if (has_error) {
-        uint64_t sp = c->gpr[X86_RSP];
-        cpu_push_at(c, &sp, new->size, error);
-        cpu_set_sp(c, sp);
-    }
+    if (why->has_error)
+        push_error(c, new->size, why);
     if (m.ip > c->seg[X86_CS].limit)
-        cpu_gp(c, 0);
+        cpu_gp(c, why->ext);
     if (m.trap)
         cpu_debug_trap(c, 0x8000);
 }
