@@ -203,7 +203,7 @@ static void deliver_protected(struct cpu *c, const struct event *ev)
         task_switch(c, g.sel,
                     &(struct task_cause){.how = TASK_INTERRUPT,
                                          .return_rip = ev->return_rip,
-                                         .flags = c->rflags,
+                                         .flags = ev->flags,
                                          .has_error = ev->has_error,
                                          .error = ev->error,
                                          .ext = ev->ext});

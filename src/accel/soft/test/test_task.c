@@ -109,11 +109,47 @@ static void errors_in_the_new_task_name_external_events_only(void **state)
         }
 }
 
+/* ---- what the old task is left with ---- */
+
+static void a_fault_leaves_rf_in_the_old_task(void **state)
+{
+    (void)state;
+    for (unsigned how = 0; how < HOWS; how++) {
+        struct harness *h = h_new(1);
+        struct x86_state s = t_protected(h, 0);
+        new_task(h);
+        assert_int_equal(go(h, &s, how), VECTOR);
+        uint32_t flags = h_get32(h, T_TSS + 0x24);
+        if (flags != (s.rflags | (how == BY_FAULT ? X86_RF : 0)))
+            fail_msg("%s: %#x", how_names[how], flags);
+        assert_true(h_cpu(h)->rflags == (2 | X86_NT)); /* the new one has its own */
+        h_free(h);
+    }
+}
+
+static void a_trap_leaves_no_rf_in_the_old_task(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = t_protected(h, 0);
+
+    new_task(h);
+    t_gate(h, X86_DB, false, S_TSS2, 0, 5, 0, 0);
+    T_PUT(h, T_CODE, "\x90\x90");
+    s.rflags |= X86_TF;
+    assert_int_equal(t_run(h, &s) & 0xff, VECTOR);
+    assert_int_equal(h_get32(h, T_TSS + 0x20), T_CODE + 1);
+    assert_int_equal(h_get32(h, T_TSS + 0x24), 2 | X86_TF);
+    h_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_about_the_tss_name_external_events_only),
         cmocka_unit_test(errors_in_the_new_task_name_external_events_only),
+        cmocka_unit_test(a_fault_leaves_rf_in_the_old_task),
+        cmocka_unit_test(a_trap_leaves_no_rf_in_the_old_task),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
