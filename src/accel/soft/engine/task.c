@@ -136,24 +136,37 @@ static void load_data(struct cpu *c, unsigned seg, uint16_t sel, unsigned ext)
     desc_to_seg(&d, sel, &c->seg[seg]);
 }
 
-/* The new task's segments; faults are the new task's. */
+/* In the order of table 7-1: an absent segment is #SS whatever its privilege. */
+static void load_stack(struct cpu *c, uint16_t sel, unsigned cpl, unsigned ext)
+{
+    struct descriptor d;
+    uint32_t error = (sel & 0xfffcu) | ext;
+
+    if (!(sel & 0xfffc) || !desc_fetch(c, sel, &d) || (d.attr & (X86_SEG_S | 0xa)) != (X86_SEG_S | 2))
+        cpu_raise_error(c, X86_TS, error);
+    if (!(d.attr & X86_SEG_P))
+        cpu_raise_error(c, X86_SS_VEC, error);
+    if (X86_SEG_DPL(d.attr) != cpl || (sel & 3u) != cpl)
+        cpu_raise_error(c, X86_TS, error);
+    desc_set_accessed(c, &d);
+    desc_to_seg(&d, sel, &c->seg[X86_SS]);
+}
+
+/* The new task's segments; faults are the new task's. Until it has a stack it counts as a user's task, so
+ * that its exceptions come to the stack for CPL 0 of its TSS. */
 static void load_segments(struct cpu *c, const struct image *m, unsigned ext)
 {
-    static const uint8_t data[] = {X86_ES, X86_DS, X86_FS, X86_GS};
+    static const uint8_t data[] = {X86_DS, X86_ES, X86_FS, X86_GS};
+    unsigned cpl = m->seg[X86_CS] & 3;
 
-    for (unsigned i = 0; i < X86_SEGS; i++)
-        c->seg[i] = cpu_v86(c) ? seg_v86(m->seg[i]) : seg_null(c, m->seg[i]);
     load_ldt(c, m->ldt, ext);
-    if (cpu_v86(c)) {
-        c->cpl = 3;
-        cpu_update_mode(c);
-        return;
+    if (!cpu_v86(c)) {
+        load_stack(c, m->seg[X86_SS], cpl, ext);
+        c->cpl = (uint8_t)cpl;
+        for (unsigned i = 0; i < 4; i++)
+            load_data(c, data[i], m->seg[data[i]], ext);
+        load_code(c, m->seg[X86_CS], ext);
     }
-    c->cpl = m->seg[X86_CS] & 3;
-    load_code(c, m->seg[X86_CS], ext);
-    seg_check_stack(c, m->seg[X86_SS], c->cpl, X86_TS, ext, &c->seg[X86_SS]);
-    for (unsigned i = 0; i < 4; i++)
-        load_data(c, data[i], m->seg[data[i]], ext);
     cpu_update_mode(c);
 }
 
@@ -163,6 +176,9 @@ static void load_registers(struct cpu *c, const struct image *m, bool nested)
         c->gpr[i] = m->gpr[i];
     c->rflags = (m->flags & 0x3f7fd7) | 2 | (nested ? X86_NT : 0);
     c->rip = c->next_rip = m->ip;
+    for (unsigned i = 0; i < X86_SEGS; i++)
+        c->seg[i] = cpu_v86(c) ? seg_v86(m->seg[i]) : seg_null(c, m->seg[i]);
+    c->cpl = 3;
     c->cr0 |= CR0_TS;
     c->dr7 &= ~0x155ull; /* local breakpoints are the old task's */
     if ((c->cr0 & CR0_PG) && m->cr3 != c->cr3) {

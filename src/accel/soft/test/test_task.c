@@ -31,6 +31,7 @@ static void new_task(struct harness *h)
     h_put32(h, T_TSS2 + 0x20, T_TRAPS + VECTOR * 16);
     h_put32(h, T_TSS2 + 0x24, 2);
     h_put32(h, T_TSS2 + 0x38, NEW_SP);
+    h_put32(h, T_TSS2 + 0x64, 0x68 << 16); /* no I/O permission bitmap */
     for (unsigned i = 0; i < 6; i++)
         h_put32(h, T_TSS2 + 0x48 + i * 4, i == X86_CS ? S_CODE0 : S_DATA0);
 }
@@ -90,7 +91,10 @@ static void errors_in_the_new_task_name_external_events_only(void **state)
 {
     static const struct {
         uint16_t at, value, vector, error;
-    } cases[] = {{0x48, S_BAD, X86_TS, S_BAD}, /* ES */
+    } cases[] = {{0x60, S_BAD, X86_TS, S_BAD}, /* LDT */
+                 {0x50, S_BAD, X86_TS, S_BAD}, /* SS */
+                 {0x48, S_BAD, X86_TS, S_BAD}, /* ES */
+                 {0x4c, S_BAD, X86_TS, S_BAD}, /* CS */
                  {0x22, 0xffff, X86_GP, 0}};   /* EIP, beyond the limit of CS */
 
     (void)state;
@@ -107,6 +111,139 @@ static void errors_in_the_new_task_name_external_events_only(void **state)
             assert_int_equal(h_cpu(h)->tr.sel, S_TSS2);
             h_free(h);
         }
+}
+
+/* ---- the new task's segments ---- */
+
+/* Beside those of system.h: what a segment register may not name, or may. */
+enum {
+    S_ABSENT_DATA = 0x80,  /* DPL 0, not present */
+    S_ABSENT_CODE = 0x88,  /* DPL 0, not present */
+    S_READ_ONLY = 0x90,    /* data, DPL 0 */
+    S_EXECUTE = 0x98,      /* code that cannot be read, DPL 0 */
+    S_CONFORMING = 0xa0,   /* code, DPL 0 */
+    S_CONFORMING3 = 0xa8,  /* code, DPL 3 */
+    S_LDT_ABSENT = 0xb0,   /* an LDT, not present */
+    S_ABSENT_DATA3 = 0xb8, /* DPL 3, not present */
+    S_LIMIT = 0xc0         /* beyond the table */
+};
+
+static void more_descriptors(struct harness *h, struct x86_state *s)
+{
+    uint32_t data = 0x2 | X86_SEG_S | X86_SEG_G | X86_SEG_DB, code = 0xa | X86_SEG_S | X86_SEG_G | X86_SEG_DB;
+    const struct {
+        uint16_t sel;
+        uint32_t attr;
+    } rows[] = {{S_ABSENT_DATA, data},
+                {S_ABSENT_CODE, code},
+                {S_READ_ONLY, (data & ~2u) | X86_SEG_P},
+                {S_EXECUTE, (code & ~2u) | X86_SEG_P},
+                {S_CONFORMING, code | 4 | X86_SEG_P},
+                {S_CONFORMING3, code | 4 | X86_SEG_P | 3 << 5},
+                {S_LDT_ABSENT, 2},
+                {S_ABSENT_DATA3, data | 3 << 5}};
+
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        h_put64(h, T_GDT + rows[i].sel, t_desc(0, 0xffffffff, rows[i].attr));
+    s->gdtr.limit = S_LIMIT - 1;
+}
+
+/* What a JMP to the task comes to: the rows of SDM 3A table 7-1, with some that are no errors. */
+struct segment_case {
+    const char *name;
+    uint16_t es, cs, ss, ds, fs, gs, ldt;
+    uint8_t vector; /* VECTOR: none */
+    uint16_t error;
+};
+
+static const struct segment_case segment_cases[] = {
+    {"whole", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, VECTOR, 0},
+    {"LDT null", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 3, VECTOR, 0},
+    {"LDT", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, S_LDT, VECTOR, 0},
+    {"LDT in the LDT", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0xc, X86_TS, 0xc},
+    {"LDT beyond", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, S_LIMIT, X86_TS, S_LIMIT},
+    {"LDT of another type", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, S_TSS, X86_TS, S_TSS},
+    {"LDT absent", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, S_LDT_ABSENT, X86_TS, S_LDT_ABSENT},
+    {"LDT before SS", S_DATA0, S_CODE0, S_BAD, S_DATA0, S_DATA0, S_DATA0, S_LDT_ABSENT, X86_TS, S_LDT_ABSENT},
+    {"SS null", S_DATA0, S_CODE0, 0, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, 0},
+    {"SS beyond", S_DATA0, S_CODE0, S_LIMIT, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_LIMIT},
+    {"SS without type", S_DATA0, S_CODE0, S_BAD, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_BAD},
+    {"SS code", S_DATA0, S_CODE0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_CODE0},
+    {"SS read-only", S_DATA0, S_CODE0, S_READ_ONLY, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_READ_ONLY},
+    {"SS absent", S_DATA0, S_CODE0, S_ABSENT_DATA, S_DATA0, S_DATA0, S_DATA0, 0, X86_SS_VEC, S_ABSENT_DATA},
+    {"SS absent, of DPL 3", S_DATA0, S_CODE0, S_ABSENT_DATA3, S_DATA0, S_DATA0, S_DATA0, 0, X86_SS_VEC,
+     S_ABSENT_DATA3},
+    {"SS of DPL 3", S_DATA0, S_CODE0, S_DATA3 | 3, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_DATA3},
+    {"SS of RPL 3", S_DATA0, S_CODE0, S_DATA0 | 3, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_DATA0},
+    {"SS of DPL 0, user", S_DATA3, S_CODE3 | 3, S_DATA0, S_DATA3, S_DATA3, S_DATA3, 0, X86_TS, S_DATA0},
+    {"SS before DS", S_DATA0, S_CODE0, S_BAD, S_LIMIT, S_DATA0, S_DATA0, 0, X86_TS, S_BAD},
+    {"SS before CS", S_DATA0, S_LIMIT, S_BAD, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_BAD},
+    {"ES null", 1, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, VECTOR, 0},
+    {"ES beyond", S_LIMIT, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_LIMIT},
+    {"DS without type", S_DATA0, S_CODE0, S_DATA0, S_BAD, S_DATA0, S_DATA0, 0, X86_TS, S_BAD},
+    {"FS unreadable", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_EXECUTE, S_DATA0, 0, X86_TS, S_EXECUTE},
+    {"GS absent", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_ABSENT_DATA, 0, X86_NP, S_ABSENT_DATA},
+    {"GS absent code", S_DATA0, S_CODE0, S_DATA0, S_DATA0, S_DATA0, S_ABSENT_CODE, 0, X86_NP, S_ABSENT_CODE},
+    {"DS of RPL 3", S_DATA0, S_CODE0, S_DATA0, S_DATA0 | 3, S_DATA0, S_DATA0, 0, X86_TS, S_DATA0},
+    {"DS of DPL 0, user", S_DATA3, S_CODE3 | 3, S_DATA3 | 3, S_DATA0, S_DATA3, S_DATA3, 0, X86_TS, S_DATA0},
+    {"DS conforming, user", S_DATA3, S_CODE3 | 3, S_DATA3 | 3, S_CONFORMING | 3, S_DATA3, S_DATA3, 0, X86_GP,
+     0},
+    {"DS before CS", S_DATA0, S_LIMIT, S_DATA0, S_BAD, S_DATA0, S_DATA0, 0, X86_TS, S_BAD},
+    {"DS before ES", S_LIMIT, S_CODE0, S_DATA0, S_BAD, S_DATA0, S_DATA0, 0, X86_TS, S_BAD},
+    {"CS null", S_DATA0, 0, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, 0},
+    {"CS beyond", S_DATA0, S_LIMIT, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_LIMIT},
+    {"CS data", S_DATA0, S_READ_ONLY, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_READ_ONLY},
+    {"CS of DPL 3", S_DATA0, S_CODE3, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS, S_CODE3},
+    {"CS of DPL 0, user", S_DATA3, S_CODE0 | 3, S_DATA3 | 3, S_DATA3, S_DATA3, S_DATA3, 0, X86_TS, S_CODE0},
+    {"CS absent", S_DATA0, S_ABSENT_CODE, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, X86_NP, S_ABSENT_CODE},
+    {"CS conforming", S_DATA0, S_CONFORMING, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, VECTOR, 0},
+    {"CS conforming, user", S_DATA3, S_CONFORMING | 3, S_DATA3 | 3, S_DATA3, S_DATA3, S_DATA3, 0, X86_GP, 0},
+    {"CS conforming, DPL 3", S_DATA0, S_CONFORMING3, S_DATA0, S_DATA0, S_DATA0, S_DATA0, 0, X86_TS,
+     S_CONFORMING3},
+    {"user", S_DATA3, S_CODE3 | 3, S_DATA3 | 3, S_DATA3, S_DATA3, S_DATA3, 0, X86_GP, 0}};
+
+/* OUT is not for the user: a task that comes to run at CPL 3 reports #GP(0). */
+static void the_new_tasks_segments_are_checked_in_its_context(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < sizeof(segment_cases) / sizeof(segment_cases[0]); i++) {
+        const struct segment_case *k = &segment_cases[i];
+        struct harness *h = h_new(1);
+        struct x86_state s = t_protected(h, 0);
+        const uint16_t sel[] = {k->es, k->cs, k->ss, k->ds, k->fs, k->gs, k->ldt};
+        new_task(h);
+        more_descriptors(h, &s);
+        for (unsigned r = 0; r < 7; r++)
+            h_put32(h, T_TSS2 + 0x48 + r * 4, sel[r]);
+        T_PUT(h, T_CODE, "\xea\x00\x00\x00\x00\x40\x00"); /* ljmp $0x40,$0 */
+        unsigned v = t_run(h, &s) & 0xff;
+        if (v != k->vector || (v != VECTOR && stack32(h, 0) != k->error))
+            fail_msg("%s: vector %u, error %#x", k->name, v, stack32(h, 0));
+        assert_int_equal(h_cpu(h)->tr.sel, S_TSS2);
+        h_free(h);
+    }
+}
+
+/* Without a good SS the exception comes to the stack that the new TSS has for CPL 0. */
+static void a_bad_stack_segment_is_reported_on_the_new_tasks_inner_stack(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = t_protected(h, 0);
+
+    new_task(h);
+    h_put32(h, T_TSS2 + 0x50, S_BAD | 1);
+    T_PUT(h, T_CODE, "\xea\x00\x00\x00\x00\x40\x00");
+    assert_int_equal(t_run(h, &s) & 0xff, X86_TS);
+    engine_get(h->en, 0, &s);
+    assert_int_equal(s.gpr[X86_RSP], NEW_STACK0 - 24);
+    assert_int_equal(stack32(h, 0), S_BAD);
+    assert_int_equal(stack32(h, 1), T_TRAPS + VECTOR * 16);
+    assert_int_equal(stack32(h, 2), S_CODE0);
+    assert_int_equal(stack32(h, 3), 2 | X86_RF);
+    assert_int_equal(stack32(h, 4), NEW_SP);
+    assert_int_equal(stack32(h, 5), S_BAD | 1);
+    h_free(h);
 }
 
 /* ---- what the old task is left with ---- */
@@ -148,6 +285,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_about_the_tss_name_external_events_only),
         cmocka_unit_test(errors_in_the_new_task_name_external_events_only),
+        cmocka_unit_test(the_new_tasks_segments_are_checked_in_its_context),
+        cmocka_unit_test(a_bad_stack_segment_is_reported_on_the_new_tasks_inner_stack),
         cmocka_unit_test(a_fault_leaves_rf_in_the_old_task),
         cmocka_unit_test(a_trap_leaves_no_rf_in_the_old_task),
     };
