@@ -181,12 +181,19 @@ static void load_registers(struct cpu *c, const struct image *m, bool nested)
     c->cpl = 3;
     c->cr0 |= CR0_TS;
     c->dr7 &= ~0x155ull; /* local breakpoints are the old task's */
-    if ((c->cr0 & CR0_PG) && m->cr3 != c->cr3) {
-        if (!(c->cr4 & CR4_PAE) || cpu_load_pdptes(c, m->cr3))
-            c->cr3 = m->cr3;
-        tlb_new_pcid(c, 0, false);
-    }
     debug_update(c);
+}
+
+/* Page-directory pointers with reserved bits set (SDM 3A 4.4.1) are #TS as all that is wrong with a new task.
+ * They are not loaded, so that its handler can run. */
+static void load_cr3(struct cpu *c, uint64_t cr3, unsigned ext)
+{
+    if (!(c->cr0 & CR0_PG) || cr3 == c->cr3)
+        return;
+    if ((c->cr4 & CR4_PAE) && !cpu_load_pdptes(c, cr3))
+        cpu_raise_error(c, X86_TS, ext);
+    c->cr3 = cr3;
+    tlb_new_pcid(c, 0, false);
 }
 
 /* The error code, on the stack of the new task. */
@@ -225,6 +232,7 @@ void task_switch(struct cpu *c, uint16_t sel, const struct task_cause *why)
     c->tr.attr |= 2;
 
     load_registers(c, &m, nested);
+    load_cr3(c, m.cr3, why->ext);
     load_segments(c, &m, why->ext);
     c->leave_block = 1;
     if (why->has_error)

@@ -246,6 +246,71 @@ static void a_bad_stack_segment_is_reported_on_the_new_tasks_inner_stack(void **
     h_free(h);
 }
 
+/* ---- CR3 ---- */
+
+/* Page-directory pointers: the present ones are good, one of them is not, a bad one is not present. */
+enum { GOOD = 0x4000, GOOD_TOO = 0x4020, BAD = 0x4040, BAD_ABSENT = 0x4060 };
+
+static struct x86_state pae(struct harness *h)
+{
+    struct x86_state s = t_protected(h, 0);
+
+    h_identity(h);
+    for (unsigned at = GOOD; at <= BAD_ABSENT; at += 0x20)
+        h_put64(h, at, (H_TABLES + 0x2000) | 1);
+    h_put64(h, BAD + 24, (H_TABLES + 0x2000) | 3); /* bit 1 is reserved */
+    h_put64(h, BAD_ABSENT + 24, 0x1e6);
+    s.cr0 |= CR0_PG;
+    s.cr4 |= CR4_PAE;
+    s.cr3 = GOOD;
+    return s;
+}
+
+static void a_task_with_bad_page_directory_pointers_is_invalid(void **state)
+{
+    static const uint32_t good[] = {GOOD, GOOD_TOO, BAD_ABSENT};
+
+    (void)state;
+    for (unsigned how = 0; how < HOWS; how++) {
+        struct harness *h = h_new(1);
+        struct x86_state s = pae(h);
+        new_task(h);
+        h_put32(h, T_TSS2 + 0x1c, BAD);
+        unsigned v = go(h, &s, how);
+        if (v != X86_TS || stack32(h, 0) != external(how))
+            fail_msg("%s: vector %u, error %#x", how_names[how], v, stack32(h, 0));
+        assert_int_equal(stack32(h, 1), T_TRAPS + VECTOR * 16);
+        assert_int_equal(h_cpu(h)->gpr[X86_RSP], NEW_STACK0 - 24);
+        assert_int_equal(h_cpu(h)->tr.sel, S_TSS2);
+        assert_true(h_cpu(h)->cr3 == GOOD);
+        for (unsigned i = 0; i < 3; i++) {
+            new_task(h);
+            h_put32(h, T_TSS2 + 0x1c, good[i]);
+            assert_int_equal(go(h, &s, how), VECTOR);
+            assert_true(h_cpu(h)->cr3 == good[i]);
+        }
+        h_free(h);
+    }
+}
+
+static void mov_to_cr3_refuses_bad_page_directory_pointers(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = pae(h);
+
+    T_PUT(h, T_CODE, "\x0f\x22\xd8\xe6\xf4\xeb\xfe"); /* mov %eax,%cr3; out %al,$0xf4; jmp . */
+    s.gpr[X86_RAX] = BAD;
+    assert_int_equal(t_run(h, &s) & 0xff, X86_GP);
+    assert_int_equal(stack32(h, 0), 0);
+    assert_int_equal(stack32(h, 1), T_CODE);
+    assert_true(h_cpu(h)->cr3 == GOOD);
+    s.gpr[X86_RAX] = BAD_ABSENT;
+    assert_int_equal(t_run(h, &s) & 0xff, BAD_ABSENT & 0xff);
+    assert_true(h_cpu(h)->cr3 == BAD_ABSENT);
+    h_free(h);
+}
+
 /* ---- what the old task is left with ---- */
 
 static void a_fault_leaves_rf_in_the_old_task(void **state)
@@ -287,6 +352,8 @@ int main(void)
         cmocka_unit_test(errors_in_the_new_task_name_external_events_only),
         cmocka_unit_test(the_new_tasks_segments_are_checked_in_its_context),
         cmocka_unit_test(a_bad_stack_segment_is_reported_on_the_new_tasks_inner_stack),
+        cmocka_unit_test(a_task_with_bad_page_directory_pointers_is_invalid),
+        cmocka_unit_test(mov_to_cr3_refuses_bad_page_directory_pointers),
         cmocka_unit_test(a_fault_leaves_rf_in_the_old_task),
         cmocka_unit_test(a_trap_leaves_no_rf_in_the_old_task),
     };
