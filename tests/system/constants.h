@@ -27,7 +27,20 @@ CONSTANT(LDT, 0xb0)
 CONSTANT(ABSENT_LDT, 0xc0)
 /* Descriptors from here on are for cases to fill in. */
 CONSTANT(FREE, 0xd0)
+#ifdef WIDE
 CONSTANT(GDT_SIZE, 0x180)
+#else
+CONSTANT(CODE1, 0x180)
+CONSTANT(DATA1, 0x188)
+CONSTANT(CODE2, 0x190)
+CONSTANT(DATA2, 0x198)
+CONSTANT(TASK, 0x1a0)   /* another task */
+CONSTANT(TASK16, 0x1a8) /* one with a 16-bit TSS, and its code */
+CONSTANT(TASK_CODE16, 0x1b0)
+/* The tasks that take exceptions: one for each vector that the processor knows. */
+CONSTANT(CATCH, 0x200)
+CONSTANT(GDT_SIZE, 0x300)
+#endif
 
 /* In the IDT; from 0x40 on user mode may call. */
 CONSTANT(VECTORS, 0x50)

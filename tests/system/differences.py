@@ -1,6 +1,8 @@
-"""Where the system suite's places rightly differ from the software engine: for each place a reason and the cases
-(regular expressions that match whole names). An entry that covers no difference is an error, as is a difference without
-an entry. "SDM" is Intel's manual; where it leaves a choice, the entry says so."""
+"""Where the system suite's places rightly differ from the software engine: for each image and place a reason and the
+cases (regular expressions that match whole names). An entry that covers no difference is an error, as is a difference
+without an entry. "SDM" is Intel's manual; where it leaves a choice, the entry says so."""
+
+import differences32
 
 # Features of CPUID that a place lacks.
 MISSING = {"soft": {"monitor"}, "bochs": set(), "bed": {"monitor", "pcid", "invpcid", "xsave"}}
@@ -135,4 +137,5 @@ BED = [
      "none; addresses are not aligned; one at a time.",
      "data breakpoint .: (rep .*|the bitmap.*)|data breakpoint of length .*|two data breakpoints at once"),
 ]
-DIFFERENCES = {"bochs": BOCHS, "bed": BED}
+DIFFERENCES = {"system64": {"bochs": BOCHS, "bed": BED},
+               "system32": {"bochs": differences32.BOCHS, "bed": differences32.BED}}

@@ -25,6 +25,7 @@ typedef unsigned long word;
 /* A processor's state, as a case begins or as an exception found it; asm.inc knows the offsets. */
 struct regs {
     word gpr[16], ip, fl, cs, ss, ds, es, fs, gs, cr0, cr2, cr4, dr6, vector, error;
+    word tr, ldt, cr3, dr7; /* the 32-bit image's only */
 };
 extern struct regs begin;
 extern volatile struct regs caught;
@@ -52,8 +53,9 @@ void log_flush(void);
 
 /* machine*.c: all of the processor's state that cases may have changed, and `begin`, as the row says. */
 void machine_reset(const struct row *row);
-/* Leave the machine: Liege and Bochs each have their way. */
-void machine_end(void);
+/* What else a case has changed, after it, each by changed(). */
+void machine_report(void);
+void changed(const char *name, word was, word is);
 
 /* features.c */
 int feature_here(word need);

@@ -196,8 +196,10 @@ static void call_inner(struct cpu *c, const struct call_gate *g, struct descript
     seg_check_stack(c, sel, cpl, X86_TS, 0, &ss);
     s.mask = ss.attr & X86_SEG_DB ? 0xffffffffull : 0xffffull;
     s.error = sel_error(sel);
-    for (unsigned i = 0; i < g->params; i++)
-        params[i] = cpu_pop_at(c, &old, g->size);
+    for (unsigned i = g->params; i-- > 0;) { /* in the order in which they are pushed */
+        uint64_t at = old + i * g->size;
+        params[i] = cpu_pop_at(c, &at, g->size);
+    }
     stack_push(c, &s, g->size, c->seg[X86_SS].sel);
     stack_push(c, &s, g->size, c->gpr[X86_RSP]);
     for (unsigned i = g->params; i-- > 0;)
