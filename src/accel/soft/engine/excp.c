@@ -87,6 +87,36 @@ static void deliver_real(struct cpu *c, const struct event *ev)
     enter_handler(c, entry & 0xffff, f.sp, f.mask, true);
 }
 
+/* ---- INT n in v8086 mode (SDM 3A 20.3.3) ---- */
+
+/* The bit map below the map of ports says which go to the program's own handlers. */
+static bool redirected(struct cpu *c, uint8_t vector)
+{
+    if (!(c->tr.attr & 8) || c->tr.limit < 0x67)
+        cpu_gp(c, 0);
+    uint32_t at = (uint32_t)cpu_sys_load(c, c->tr.base + 0x66, 2) - 32u + vector / 8u;
+    if (at > c->tr.limit)
+        cpu_gp(c, 0);
+    return !(cpu_sys_load(c, c->tr.base + at, 1) >> (vector & 7) & 1);
+}
+
+/* As in real mode; what is IF to the program is VIF when IOPL is below 3. */
+static void deliver_redirected(struct cpu *c, const struct event *ev)
+{
+    bool virtual = cpu_v86_virtual(c, 2);
+    uint64_t sp = c->gpr[X86_RSP];
+    uint32_t entry = (uint32_t)cpu_sys_load(c, ev->vector * 4u, 4);
+
+    cpu_push_at(c, &sp, 2, (virtual ? cpu_virtual_flags(c) : ev->flags) & 0xffff);
+    cpu_push_at(c, &sp, 2, c->seg[X86_CS].sel);
+    cpu_push_at(c, &sp, 2, ev->return_rip & 0xffff);
+    cpu_set_sp(c, sp);
+    c->seg[X86_CS] = seg_v86((uint16_t)(entry >> 16));
+    c->rflags &= ~(uint64_t)(X86_TF | X86_RF | (virtual ? X86_VIF : X86_IF));
+    c->rip = c->next_rip = entry & 0xffff;
+    cpu_update_mode(c);
+}
+
 /* ---- gates ---- */
 
 struct gate {
@@ -196,8 +226,14 @@ static void deliver_protected(struct cpu *c, const struct event *ev)
     struct x86_seg ss = c->seg[X86_SS];
     bool v86 = cpu_v86(c);
 
-    if (v86 && ev->int_n && (c->rflags & X86_IOPL) != X86_IOPL)
-        cpu_gp(c, 0);
+    if (v86 && ev->int_n) {
+        if ((c->cr4 & CR4_VME) && redirected(c, ev->vector)) {
+            deliver_redirected(c, ev);
+            return;
+        }
+        if ((c->rflags & X86_IOPL) != X86_IOPL)
+            cpu_gp(c, 0);
+    }
     read_gate(c, ev, &g);
     if (g.type == 5) {
         task_switch(c, g.sel,

@@ -180,6 +180,10 @@ static unsigned iopl(const struct cpu *c)
 static void exec_cli(struct cpu *c, const struct insn *in)
 {
     (void)in;
+    if (cpu_virtual_if(c)) {
+        c->rflags &= ~(uint64_t)X86_VIF;
+        return;
+    }
     if (c->cpl > iopl(c))
         cpu_gp(c, 0);
     c->rflags &= ~(uint64_t)X86_IF;
@@ -188,6 +192,12 @@ static void exec_cli(struct cpu *c, const struct insn *in)
 static void exec_sti(struct cpu *c, const struct insn *in)
 {
     (void)in;
+    if (cpu_virtual_if(c)) {
+        if (c->rflags & X86_VIP)
+            cpu_gp(c, 0);
+        c->rflags |= X86_VIF;
+        return;
+    }
     if (c->cpl > iopl(c))
         cpu_gp(c, 0);
     if (!(c->rflags & X86_IF)) {
@@ -198,33 +208,33 @@ static void exec_sti(struct cpu *c, const struct insn *in)
     c->leave_block = 1;
 }
 
-static void check_v86_flags(struct cpu *c)
-{
-    if (cpu_v86(c) && iopl(c) < 3)
-        cpu_gp(c, 0);
-}
-
 static void exec_pushf(struct cpu *c, const struct insn *in)
 {
-    uint64_t sp = c->gpr[X86_RSP];
+    uint64_t sp = c->gpr[X86_RSP], flags = c->rflags;
 
-    check_v86_flags(c);
-    cpu_push_at(c, &sp, in->opsize, c->rflags & ~(uint64_t)(X86_VM | X86_RF) & mask_size(in->opsize));
+    if (cpu_v86_virtual(c, in->opsize))
+        flags = cpu_virtual_flags(c);
+    cpu_push_at(c, &sp, in->opsize, flags & ~(uint64_t)(X86_VM | X86_RF) & mask_size(in->opsize));
     cpu_set_sp(c, sp);
 }
 
 static void exec_popf(struct cpu *c, const struct insn *in)
 {
     uint64_t sp = c->gpr[X86_RSP], mask = X86_ARITH_FLAGS | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT;
+    bool virtual = cpu_v86_virtual(c, in->opsize);
 
-    check_v86_flags(c);
     if (in->opsize > 2)
         mask |= X86_AC | X86_ID;
     if (cpu_v86(c))
         mask &= ~(uint64_t)X86_IOPL;
     uint64_t v = cpu_pop_at(c, &sp, in->opsize);
+    if (virtual)
+        cpu_check_virtual_flags(c, v);
     cpu_set_sp(c, sp);
-    cpu_set_rflags(c, v, mask);
+    if (virtual)
+        cpu_set_virtual_flags(c, v);
+    else
+        cpu_set_rflags(c, v, mask);
 }
 
 static void exec_stac(struct cpu *c, const struct insn *in)

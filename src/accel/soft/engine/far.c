@@ -377,18 +377,21 @@ static uint64_t iret_flags(unsigned opsize)
 static void iret_real(struct cpu *c, unsigned opsize)
 {
     uint64_t sp = c->gpr[X86_RSP], mask = iret_flags(opsize);
+    bool virtual = cpu_v86_virtual(c, opsize);
 
-    if (cpu_v86(c)) {
-        if ((c->rflags & X86_IOPL) != X86_IOPL)
-            cpu_gp(c, 0);
+    if (cpu_v86(c))
         mask &= ~(uint64_t)(X86_IOPL | X86_VIF | X86_VIP);
-    }
     uint64_t off = cpu_pop_at(c, &sp, opsize);
     uint16_t sel = cpu_pop_selector(c, &sp, opsize);
     uint64_t flags = cpu_pop_at(c, &sp, opsize);
+    if (virtual)
+        cpu_check_virtual_flags(c, flags);
     check_real_target(c, off);
     cpu_set_sp(c, sp);
-    cpu_set_rflags(c, flags, mask);
+    if (virtual)
+        cpu_set_virtual_flags(c, flags);
+    else
+        cpu_set_rflags(c, flags, mask);
     real_transfer(c, sel, off);
 }
 

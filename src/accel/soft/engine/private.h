@@ -351,6 +351,27 @@ void seg_drop_inner(struct cpu *c);
 void tss_stack(struct cpu *c, unsigned dpl, unsigned ext, uint16_t *ss, uint64_t *sp);
 uint64_t tss_stack64(struct cpu *c, unsigned at, unsigned ext);
 
+/* VIF stands for IF where IOPL keeps IF from a program: in v8086 mode with CR4.VME, else for CLI and STI at
+ * CPL 3 with CR4.PVI (SDM 3A 20.3, 20.4). */
+static inline bool cpu_virtual_if(const struct cpu *c)
+{
+    return c->cpl == 3 && (c->rflags & X86_IOPL) != X86_IOPL && (c->cr4 & (cpu_v86(c) ? CR4_VME : CR4_PVI));
+}
+/* PUSHF, POPF, IRET and INT n of v8086 mode are such that do, for operands of 16 bits. true: by VIF; #GP(0)
+ * when neither that nor IOPL allows them. */
+static inline bool cpu_v86_virtual(struct cpu *c, unsigned opsize)
+{
+    if (!cpu_v86(c) || (c->rflags & X86_IOPL) == X86_IOPL)
+        return false;
+    if (opsize != 2 || !(c->cr4 & CR4_VME))
+        cpu_gp(c, 0);
+    return true;
+}
+/* FLAGS as such a program sees them, and the checks and the loading of those that it pops. */
+uint64_t cpu_virtual_flags(const struct cpu *c);
+void cpu_check_virtual_flags(struct cpu *c, uint64_t value);
+void cpu_set_virtual_flags(struct cpu *c, uint64_t value);
+
 /* ---- task.c ---- */
 
 enum task_how { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_INTERRUPT };

@@ -225,6 +225,23 @@ void cpu_set_rflags(struct cpu *c, uint64_t value, uint64_t mask)
         c->leave_block = 1;
 }
 
+uint64_t cpu_virtual_flags(const struct cpu *c)
+{
+    return (c->rflags & ~(uint64_t)X86_IF) | X86_IOPL | (c->rflags & X86_VIF ? X86_IF : 0);
+}
+
+void cpu_check_virtual_flags(struct cpu *c, uint64_t value)
+{
+    if ((value & X86_TF) || ((value & X86_IF) && (c->rflags & X86_VIP)))
+        cpu_gp(c, 0);
+}
+
+void cpu_set_virtual_flags(struct cpu *c, uint64_t value)
+{
+    cpu_set_rflags(c, value, X86_ARITH_FLAGS | X86_TF | X86_DF | X86_NT);
+    c->rflags = (c->rflags & ~(uint64_t)X86_VIF) | (value & X86_IF ? X86_VIF : 0);
+}
+
 void cpu_need_cpl0(struct cpu *c)
 {
     if (c->cpl)
