@@ -9,8 +9,8 @@ CPUS ?= 1
 ACCEL ?= auto
 
 .DEFAULT_GOAL = all
-.PHONY: all help run test test-full soak bench bench-engine install deps lint format fuzz clean
-.PHONY: guest-shell guest-debian bench-deps
+.PHONY: all help run test test-full soak bench bench-engine install lint format fuzz clean
+.PHONY: deps-build guest-shell guest-debian bench-deps
 
 all: deps-build $(BUILD)/build.ninja  ## build build/liege
 	@ninja -C $(BUILD) --quiet
