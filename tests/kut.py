@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
@@ -177,10 +178,12 @@ def main():
     print(total)
     if a.ledger:
         with open(a.ledger, "w", encoding="utf-8") as f:
-            f.write("# kvm-unit-tests on Liege\n\n"
-                    "Written by `tests/kut.py --ledger`; see there for how to run it. `skip`: the test itself finds "
-                    "what it needs\nmissing; `left out`: not run; `known`: a failure with its reason.\n\n"
-                    f"Accelerator: {a.accel}. {total}.\n\n| test | result | note |\n|---|---|---|\n")
+            head = ("Written by `tests/kut.py --ledger`; see there for how to run it. `skip`: the test itself finds "
+                    "what it needs missing; `left out`: not run; `known`: a failure with its reason.",
+                    f"Accelerator: {a.accel}. {total}. Checks against the clock (the APIC timer's) can fail on a busy "
+                    "host; the run repeats such a test once.")
+            f.write("\n\n".join(["# kvm-unit-tests on Liege", *(textwrap.fill(p, 110) for p in head),
+                                 "| test | result | note |\n|---|---|---|\n"]))
             for name, result, note in rows:
                 f.write(f"| {name} | {result} | {note.replace('|', '/')} |\n")
     sys.exit(1 if unknown else 0)
