@@ -17,7 +17,9 @@ static bool wanted_outside(struct cpu *c)
 
 bool xlate_possible(const struct cpu *c)
 {
-    return c->mode == MODE_64 && c->tlb_user < FTLB_SETS && c->engine->xlate->enabled;
+    /* units are the kernel's, which may do all, or the user's: not of CPL 1 and 2 */
+    return c->mode == MODE_64 && c->tlb_user < FTLB_SETS && (c->cpl == 0 || c->cpl == 3) &&
+           c->engine->xlate->enabled;
 }
 
 /* Where the translation of RIP begins, flags in the slot, made if need be; 0: the run loop decides. */

@@ -183,6 +183,23 @@ static void a_64_bit_program_has_its_virtual_flag(void **state)
     h_free(h);
 }
 
+/* The translator knows kernel and user, and must not take what lies between for the kernel. */
+static void the_run_loop_keeps_if_from_cpl_1_and_2(void **state)
+{
+    static const char code[] = {'\xfa', '\xfb'};
+
+    (void)state;
+    for (unsigned cpl = 0; cpl < 3; cpl++)
+        for (unsigned i = 0; i < 2; i++) {
+            struct harness *h = h_new(1);
+            struct x86_state s = program(h, 64, cpl, i ? 0 : X86_IF, CR4_PVI);
+            h->ram[T_CODE] = (uint8_t)code[i];
+            T_PUT(h, T_CODE + 1, "\x0f\x0b");
+            assert_int_equal(t_run(h, &s) & 0xff, cpl ? X86_GP : X86_UD);
+            h_free(h);
+        }
+}
+
 /* ---- PUSHF, POPF, IRET ---- */
 
 /* The flags that a program may not see or not change itself are virtual when IOPL is below 3. */
@@ -514,6 +531,7 @@ int main(void)
         cmocka_unit_test(cli_and_sti_of_64_bit_programs_follow_the_tables),
         cmocka_unit_test(cli_and_sti_in_real_mode_are_about_if),
         cmocka_unit_test(a_64_bit_program_has_its_virtual_flag),
+        cmocka_unit_test(the_run_loop_keeps_if_from_cpl_1_and_2),
         cmocka_unit_test(pushf_in_v8086_mode_shows_vif_as_if),
         cmocka_unit_test(popf_in_v8086_mode_sets_vif_for_if),
         cmocka_unit_test(iret_in_v8086_mode_sets_vif_for_if),
