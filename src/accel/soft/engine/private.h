@@ -357,6 +357,16 @@ static inline bool cpu_virtual_if(const struct cpu *c)
 {
     return c->cpl == 3 && (c->rflags & X86_IOPL) != X86_IOPL && (c->cr4 & (cpu_v86(c) ? CR4_VME : CR4_PVI));
 }
+/* At the beginning of an instruction: an interrupt for which VIF waits is #GP(0) (SDM 3A 20.3.2). */
+static inline void cpu_check_pending(struct cpu *c)
+{
+    const uint64_t both = X86_VIF | X86_VIP;
+
+    if (unlikely((c->rflags & both) == both) && cpu_virtual_if(c))
+        cpu_gp(c, 0);
+}
+/* The flags with which instructions are executed one at a time, and that looked at. */
+enum { CAREFUL_FLAGS = X86_TF | X86_RF | X86_VIP };
 /* PUSHF, POPF, IRET and INT n of v8086 mode are such that do, for operands of 16 bits. true: by VIF; #GP(0)
  * when neither that nor IOPL allows them. */
 static inline bool cpu_v86_virtual(struct cpu *c, unsigned opsize)

@@ -8,8 +8,8 @@
  * and a sleeping one has the deadline in its sleep. Interrupts from other threads come by the attention word
  * at the next block, so their latency is a block's length.
  *
- * Anything that looks at single instructions (RFLAGS.TF and RF, interrupt shadows, breakpoints, gdb's step,
- * code at the end of its segment) runs through careful(), one instruction at a time.
+ * Anything that looks at single instructions (RFLAGS.TF, RF and VIP, interrupt shadows, breakpoints, gdb's
+ * step, code at the end of its segment) runs through careful(), one instruction at a time.
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"
@@ -246,6 +246,7 @@ static void careful(struct cpu *c)
 {
     if (c->priv->break_armed)
         debug_before(c);
+    cpu_check_pending(c);
     bool step = c->rflags & X86_TF;
     c->rflags &= ~(uint64_t)X86_RF; /* a fault pushes it set all the same; IRET loads it */
     c->shadow_set = 0;
@@ -299,7 +300,7 @@ static _Noreturn void loop(struct cpu *c)
             service(c);
         if (unlikely(--p->budget == 0))
             tick(c);
-        if (unlikely((c->rflags & (X86_TF | X86_RF)) || c->shadow || p->break_armed || p->dbg.single_step)) {
+        if (unlikely((c->rflags & CAREFUL_FLAGS) || c->shadow || p->break_armed || p->dbg.single_step)) {
             careful(c);
             continue;
         }

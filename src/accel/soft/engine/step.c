@@ -8,6 +8,7 @@ static void step_one(struct cpu *c)
 {
     struct insn in;
 
+    cpu_check_pending(c);
     c->shadow_set = 0;
     block_decode_one(c, &in);
     c->next_rip = c->rip + in.len;

@@ -11,7 +11,7 @@ static bool wanted_outside(struct cpu *c)
     uint32_t a = __atomic_load_n(&c->attention, __ATOMIC_RELAXED);
     struct cpu_private *p = c->priv;
 
-    return (a && !(a == ATT_INTR && !(c->rflags & X86_IF))) || (c->rflags & (X86_TF | X86_RF)) || c->shadow ||
+    return (a && !(a == ATT_INTR && !(c->rflags & X86_IF))) || (c->rflags & CAREFUL_FLAGS) || c->shadow ||
            c->db_pending || c->debug_exit || p->timer_due < p->armed || p->break_armed || p->dbg.single_step;
 }
 

@@ -1,60 +1,6 @@
 /* Virtual interrupt flags: v8086 mode with CR4.VME and programs with CR4.PVI, row by row as in the decision
  * tables of CLI and STI (SDM 2A, 2B) and in SDM 3A 20.3, 20.4. */
-#include "system.h"
-
-enum { SP = 0x100, V_SS = 0x7000, V_CS = T_CODE >> 4, MAP = 0x88, ANY = -1, HERE = 0x5a };
-
-/* A reflected interrupt's handler, at HANDLER: writes HERE to the exit port. */
-enum { HANDLER = 0x14000 };
-
-/* The machine's TSS, with all ports allowed and all software interrupts going to protected mode. */
-static void vme_tss(struct harness *h, struct x86_state *s)
-{
-    s->tr.limit = MAP + 0x40;
-    h_put32(h, T_TSS + 0x64, MAP << 16);
-    memset(h->ram + T_TSS + MAP - 32, 0xff, 32);
-    memset(h->ram + T_TSS + MAP, 0, 0x41);
-    T_PUT(h, HANDLER, "\xb0\x5a\xe6\xf4\xeb\xfe"); /* mov $HERE,%al; out %al,$0xf4; jmp . */
-    for (unsigned v = 0; v < 256; v++) {
-        h_put32(h, v * 4, (HANDLER >> 4) << 16);
-        t_gate(h, v, false, S_CODE0, T_TRAPS + v * 16, 0xe, 3, 0);
-    }
-}
-
-static struct x86_state v8086(struct harness *h, uint64_t flags, uint64_t cr4)
-{
-    struct x86_state s = t_protected(h, 3);
-
-    vme_tss(h, &s);
-    for (unsigned i = 0; i < X86_SEGS; i++)
-        s.seg[i] = seg_v86(i == X86_CS ? V_CS : i == X86_SS ? V_SS : 0x2000);
-    s.rip = 0;
-    s.gpr[X86_RSP] = SP;
-    s.rflags = 2 | X86_VM | flags;
-    s.cr4 |= cr4;
-    return s;
-}
-
-static struct x86_state program(struct harness *h, unsigned bits, unsigned cpl, uint64_t flags, uint64_t cr4)
-{
-    struct x86_state s = bits == 64 ? t_long(h, cpl) : t_protected(h, cpl);
-
-    for (unsigned i = 0; i < X86_SEGS; i++)
-        s.seg[i] = h_flat((uint16_t)(s.seg[i].sel & 0xfffc) | (uint16_t)cpl, i == X86_CS, cpl,
-                          i == X86_CS && bits == 64);
-    s.rflags = 2 | flags;
-    s.cr4 |= cr4;
-    return s;
-}
-
-/* One instruction: its fault's vector, -1 none. */
-static int step(struct harness *h, const struct x86_state *s, const char *code, size_t n)
-{
-    memset(h->ram + T_CODE, 0x90, 16);
-    memcpy(h->ram + T_CODE, code, n);
-    assert_int_equal(engine_set(h->en, 0, s), 0);
-    return h_step(h) ? h_cpu(h)->fault_vector : -1;
-}
+#include "vme.h"
 
 /* ---- CLI, STI ---- */
 
@@ -71,11 +17,6 @@ static const struct row {
     {1, 0, ANY, ANY, ANY, ANY, SETS_IF, SETS_IF}, {1, 1, ANY, ANY, 0, 1, SETS_VIF, SETS_VIF},
     {1, 1, ANY, ANY, 1, 1, SETS_VIF, FAULT},      {1, 1, ANY, ANY, ANY, 0, FAULT, FAULT},
 };
-
-static bool fits(int want, unsigned is)
-{
-    return want == ANY || (unsigned)want == is;
-}
 
 static const struct row *row_of(unsigned vm, unsigned above, unsigned cpl, const struct x86_state *s)
 {
@@ -116,8 +57,9 @@ static void every_row(unsigned bits, unsigned cpl)
         uint64_t cr4 = i >> 5 & (CR4_VME | CR4_PVI);
         struct x86_state s = bits == 16 ? v8086(h, flags, cr4) : program(h, bits, cpl, flags, cr4);
         const struct row *r = row_of(bits == 16, cpl > (i >> 3 & 3), cpl, &s);
-        one_flag(h, &s, false, r->cli);
-        one_flag(h, &s, true, r->sti);
+        one_flag(h, &s, false, pending(&s) ? FAULT : r->cli);
+        one_flag(h, &s, true, pending(&s) ? FAULT : r->sti);
+        assert_int_equal(step(h, &s, "\x90", 1), pending(&s) ? X86_GP : -1);
     }
     h_free(h);
 }
@@ -202,12 +144,6 @@ static void the_run_loop_keeps_if_from_cpl_1_and_2(void **state)
 
 /* ---- PUSHF, POPF, IRET ---- */
 
-/* The flags that a program may not see or not change itself are virtual when IOPL is below 3. */
-static bool is_virtual(const struct x86_state *s)
-{
-    return (s->rflags & X86_IOPL) != X86_IOPL;
-}
-
 static void pushf_in_v8086_mode_shows_vif_as_if(void **state)
 {
     (void)state;
@@ -219,7 +155,7 @@ static void pushf_in_v8086_mode_shows_vif_as_if(void **state)
                              (i >> 3 & 3) << 12 | X86_CF | X86_DF;
             struct x86_state s = v8086(h, flags, i & 32 ? CR4_VME : 0);
             int got = wide ? step(h, &s, "\x66\x9c", 2) : step(h, &s, "\x9c", 1);
-            if (is_virtual(&s) && (wide || !(i & 32))) {
+            if (pending(&s) || (is_virtual(&s) && (wide || !(i & 32)))) {
                 assert_int_equal(got, X86_GP);
                 continue;
             }
@@ -241,8 +177,8 @@ static uint64_t popped(const struct x86_state *s, uint32_t image, bool wide, boo
     uint64_t may = X86_ARITH_FLAGS | X86_TF | X86_DF | X86_NT;
 
     if (is_virtual(s)) {
-        bool pending = (image & X86_IF) && (s->rflags & X86_VIP);
-        if (wide || !(s->cr4 & CR4_VME) || pending || (image & X86_TF))
+        bool enables = (image & X86_IF) && (s->rflags & X86_VIP);
+        if (wide || !(s->cr4 & CR4_VME) || pending(s) || enables || (image & X86_TF))
             return 0;
         image = (image & ~X86_VIF) | (image & X86_IF ? X86_VIF : 0);
         may |= X86_VIF;
@@ -330,180 +266,6 @@ static void popf_and_pushf_of_programs_know_no_virtual_flag(void **state)
     h_free(h);
 }
 
-/* ---- INT n ---- */
-
-enum way { TO_GP = 1, TO_KERNEL, TO_PROGRAM };
-
-/* SDM 3A table 20-2, methods 1 to 6 */
-static const struct method {
-    int vme, iopl3, bit;
-    enum way way;
-} methods[] = {{0, 1, ANY, TO_KERNEL}, {0, 0, ANY, TO_GP},    {1, 0, 1, TO_GP},
-               {1, 1, 1, TO_KERNEL},   {1, 1, 0, TO_PROGRAM}, {1, 0, 0, TO_PROGRAM}};
-
-static enum way way_of(bool vme, bool iopl3, bool bit)
-{
-    for (unsigned i = 0; i < 6; i++)
-        if (fits(methods[i].vme, vme) && fits(methods[i].iopl3, iopl3) && fits(methods[i].bit, bit))
-            return methods[i].way;
-    fail_msg("no method");
-    return TO_GP;
-}
-
-/* `n` as the operand of INT; the redirection bits of all others are the opposite of `bit`. */
-static unsigned int_n(struct harness *h, struct x86_state *s, uint8_t n, bool bit)
-{
-    memset(h->ram + T_TSS + MAP - 32, bit ? 0 : 0xff, 32);
-    h->ram[T_TSS + MAP - 32 + n / 8] ^= (uint8_t)(1u << (n & 7));
-    h->ram[T_CODE] = 0xcd;
-    h->ram[T_CODE + 1] = n;
-    return t_run(h, s) & 0xff;
-}
-
-static void check_program_frame(struct harness *h, const struct x86_state *s)
-{
-    const struct cpu *c = h_cpu(h);
-    uint32_t at = (V_SS << 4) + SP - 6;
-    uint64_t flags = s->rflags, after = flags & ~(uint64_t)X86_TF;
-
-    if (is_virtual(s)) {
-        flags = (flags & ~(uint64_t)X86_IF) | X86_IOPL | (flags & X86_VIF ? X86_IF : 0);
-        after &= ~(uint64_t)X86_VIF;
-    } else {
-        after &= ~(uint64_t)X86_IF;
-    }
-    assert_int_equal(c->gpr[X86_RSP], SP - 6);
-    assert_int_equal(h_get32(h, at), V_CS << 16 | 2);
-    assert_int_equal(h_get32(h, at + 4) & 0xffff, flags & 0xffff);
-    assert_true(c->rflags == after);
-    assert_true(c->seg[X86_CS].sel == HANDLER >> 4 && c->seg[X86_CS].base == HANDLER && c->cpl == 3);
-}
-
-static void int_n_in_v8086_mode_goes_by_the_six_methods(void **state)
-{
-    static const uint8_t operands[] = {0, 3, 0x21, 0x40, 0xff};
-
-    (void)state;
-    for (unsigned i = 0; i < 1 << 7; i++)
-        for (unsigned k = 0; k < sizeof(operands); k++) {
-            struct harness *h = h_new(1);
-            uint64_t flags = (i & 1 ? X86_IF : 0) | (i & 2 ? X86_VIF : 0) | (i & 4 ? X86_VIP : 0) |
-                             (i >> 3 & 3) << 12 | X86_CF | X86_NT;
-            struct x86_state s = v8086(h, flags, i & 32 ? CR4_VME : 0);
-            enum way way = way_of(i & 32, (i >> 3 & 3) == 3, i & 64);
-            unsigned got = int_n(h, &s, operands[k], i & 64);
-            unsigned want = way == TO_GP ? X86_GP : way == TO_KERNEL ? operands[k] : HERE;
-            if (got != want)
-                fail_msg("int %#x, flags %#llx, case %#x: %#x", operands[k], (unsigned long long)s.rflags, i,
-                         got);
-            uint64_t sp = h_cpu(h)->gpr[X86_RSP];
-            if (way == TO_GP) {
-                assert_int_equal(h_get32(h, sp), 0);
-                assert_int_equal(h_get32(h, sp + 4), 0); /* INT itself */
-            } else if (way == TO_KERNEL) {
-                assert_int_equal(h_get32(h, sp), 2);
-                assert_int_equal(h_get32(h, sp + 8), s.rflags);
-            } else {
-                check_program_frame(h, &s);
-            }
-            h_free(h);
-        }
-}
-
-/* Only INT n is: INT3, INTO, exceptions and interrupts go to protected mode, whatever the bits and IOPL. */
-static void nothing_else_is_redirected(void **state)
-{
-    static const struct {
-        const char *code;
-        uint8_t vector;
-    } cases[] = {{"\xcc", X86_BP}, {"\xce", X86_OFV}, {"\x0f\x0b", X86_UD}, {"\x90", 0x40}};
-
-    (void)state;
-    for (unsigned i = 0; i < 4; i++) {
-        struct harness *h = h_new(1);
-        struct x86_state s = v8086(h, X86_OF | X86_VIF, CR4_VME);
-        memset(h->ram + T_TSS + MAP - 32, 0, 32);
-        memcpy(h->ram + T_CODE, cases[i].code, strlen(cases[i].code));
-        s.events.int_injected = cases[i].vector == 0x40;
-        s.events.int_vector = 0x40;
-        assert_int_equal(t_run(h, &s) & 0xff, cases[i].vector);
-        /* the flags as they are: IF and IOPL are shown as others to programs only */
-        uint32_t flags = h_get32(h, h_cpu(h)->gpr[X86_RSP] + 8);
-        assert_int_equal(flags & ~X86_RF, s.rflags);
-        h_free(h);
-    }
-}
-
-static void a_redirection_map_that_is_not_there_is_gp(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < 5; i++) {
-        struct harness *h = h_new(1);
-        struct x86_state s = v8086(h, X86_IOPL, CR4_VME);
-        unsigned n = 0x21;
-        if (i == 0)
-            s.tr.limit = 0x66; /* no room for the map's address */
-        else if (i == 1)
-            s.tr.limit = MAP - 32 + n / 8 - 1;
-        else if (i == 2)
-            h_put32(h, T_TSS + 0x64, 16u << 16); /* before the TSS begins */
-        else if (i == 3)
-            s.tr.attr &= ~8u; /* a 16-bit TSS */
-        else
-            s.tr.limit = MAP - 32 + n / 8; /* just enough, but none for ports */
-        if (i == 3)
-            h_put32(h, T_TSS + 2, S_DATA0 << 16 | 0xf000);
-        memset(h->ram + T_TSS + MAP - 32, 0, 32);
-        h->ram[T_CODE] = 0xcd;
-        h->ram[T_CODE + 1] = (uint8_t)n;
-        assert_int_equal(t_run(h, &s) & 0xff, X86_GP);
-        /* the instruction that faults: INT, in the last case the handler's OUT */
-        uint64_t sp = h_cpu(h)->gpr[X86_RSP];
-        assert_int_equal(h_get32(h, sp + 8), i == 4 ? HANDLER >> 4 : V_CS);
-        h_free(h);
-    }
-}
-
-static void a_redirected_int_n_that_faults_changes_nothing(void **state)
-{
-    (void)state;
-    struct harness *h = h_new(1);
-    struct x86_state s = v8086(h, X86_VIF, CR4_VME);
-
-    s.gpr[X86_RSP] = 3; /* flags fit, CS lies across the end of the segment */
-    assert_int_equal(int_n(h, &s, 0x21, false), X86_SS_VEC);
-    uint64_t sp = h_cpu(h)->gpr[X86_RSP];
-    assert_int_equal(h_get32(h, sp), 0);
-    assert_int_equal(h_get32(h, sp + 4), 0);
-    assert_int_equal(h_get32(h, sp + 8), V_CS);
-    assert_int_equal(h_get32(h, sp + 12), s.rflags | X86_RF);
-    assert_int_equal(h_get32(h, sp + 16), 3);
-    h_free(h);
-}
-
-GUEST(v8086_program, ".code16\n sti\n int $0x21\n pushf\n pop %bx\n cli\n pushf\n pop %cx\n hlt\n"
-                     ".org v8086_program + 0x100\n pushf\n pop %dx\n iret");
-
-/* A program that thinks that it has interrupts: on in the caller, off in the handler, on again behind IRET.
- */
-static void a_v8086_program_keeps_its_own_flag(void **state)
-{
-    (void)state;
-    struct harness *h = h_new(1);
-    struct x86_state s = v8086(h, X86_IF, CR4_VME), now;
-
-    h_code(h, T_CODE, v8086_program);
-    memset(h->ram + T_TSS + MAP - 32, 0, 32);
-    h_put32(h, 0x21 * 4, V_CS << 16 | 0x100);
-    assert_int_equal(t_run(h, &s) & 0xff, X86_GP); /* HLT */
-    engine_get(h->en, 0, &now);
-    assert_int_equal(now.gpr[X86_RBX] & X86_IF, X86_IF);
-    assert_int_equal(now.gpr[X86_RDX] & (X86_IF | X86_IOPL), X86_IOPL);
-    assert_int_equal(now.gpr[X86_RCX] & X86_IF, 0);
-    assert_int_equal(h_get32(h, now.gpr[X86_RSP] + 12), s.rflags | X86_RF);
-    h_free(h);
-}
-
 /* ---- CR4 ---- */
 
 static void cr4_has_the_bits_and_state_keeps_them_and_the_flags(void **state)
@@ -536,11 +298,6 @@ int main(void)
         cmocka_unit_test(popf_in_v8086_mode_sets_vif_for_if),
         cmocka_unit_test(iret_in_v8086_mode_sets_vif_for_if),
         cmocka_unit_test(popf_and_pushf_of_programs_know_no_virtual_flag),
-        cmocka_unit_test(int_n_in_v8086_mode_goes_by_the_six_methods),
-        cmocka_unit_test(nothing_else_is_redirected),
-        cmocka_unit_test(a_redirection_map_that_is_not_there_is_gp),
-        cmocka_unit_test(a_redirected_int_n_that_faults_changes_nothing),
-        cmocka_unit_test(a_v8086_program_keeps_its_own_flag),
         cmocka_unit_test(cr4_has_the_bits_and_state_keeps_them_and_the_flags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
