@@ -82,7 +82,16 @@ struct lapic {
     uint32_t extint;      /* atomic: level of the LINT0 ExtINT line */
 };
 
-enum { PCID_SLOTS = 8, XJC_LOG = 4096, XINSN_KEPT = 1024 };
+enum { PCID_SLOTS = 8, XJC_LOG = 1 << 14, XKEPT = 1024 };
+
+/* A slow way of translated code (xout.c), kept by its place. */
+struct xkept {
+    uintptr_t key;
+    struct xunit *unit;
+    uint16_t at, go_on;
+    uint8_t index;
+    struct insn insn;
+};
 
 struct cpu_debugger {
     uint8_t single_step, software_breaks, on, pad;
@@ -130,10 +139,9 @@ struct cpu_private {
     uint64_t xcache_seen;
     uint64_t armed;        /* guest ns at which engine_timer comes; 0: not at all */
     uint32_t jc_logged[2]; /* by half of linear space: entries of the jump cache that were filled */
-    uint16_t jc_log[2][XJC_LOG];
-    uint64_t jc_pages[16];          /* bloom of the pages with such entries */
-    uint64_t xinsn_key[XINSN_KEPT]; /* decoded instructions of ways out */
-    struct insn xinsn[XINSN_KEPT];
+    uint32_t jc_log[2][XJC_LOG];
+    uint64_t jc_pages[16]; /* bloom of the pages with such entries */
+    struct xkept xkept[XKEPT];
     uint64_t n_slow, n_interpreted;
     uint64_t n_blocks, n_pio, n_mmio, n_halt, n_miss, n_intr, n_inval, run_ns, run_from;
 

@@ -58,16 +58,19 @@ static void jc_clear(struct cpu *c)
     memset(c->priv->jc_pages, 0, sizeof c->priv->jc_pages);
 }
 
-void jc_fill(struct cpu *c, const struct xunit *u)
+void jc_fill(struct cpu *c, struct xunit *u)
 {
     struct cpu_private *p = c->priv;
     unsigned half = (unsigned)(u->linear >> 63), i = jc_index(u->linear);
+    uint64_t to = xentry_address(c->engine->xlate, u, XE_CHECK);
 
+    if (!to)
+        return;
     if (p->jc_logged[half] >= XJC_LOG)
         jc_clear(c);
     p->jc_pages[u->linear >> 12 >> 6 & 15] |= 1ull << (u->linear >> 12 & 63);
-    p->jc_log[half][p->jc_logged[half]++] = (uint16_t)(i | u->set << JC_BITS);
-    jc_set(c, u->set, i, u->code + u->entry_checked);
+    p->jc_log[half][p->jc_logged[half]++] = i | (uint32_t)u->set << JC_BITS;
+    jc_set(c, u->set, i, to);
 }
 
 void jc_flush_half(struct cpu *c, unsigned half)
@@ -199,7 +202,8 @@ void xcache_emptied(struct cpu *c)
 {
     c->priv->xcache_seen = c->engine->xlate->n_flush;
     jc_clear(c);
-    memset(c->priv->xinsn_key, 0, sizeof c->priv->xinsn_key);
+    for (unsigned i = 0; i < XKEPT; i++)
+        c->priv->xkept[i].key = 0;
 }
 
 uint64_t xcache_generation(const struct engine *en)
@@ -325,15 +329,16 @@ static bool known_place(struct cpu *c, struct place *p)
     return true;
 }
 
-static struct xunit *make(struct cpu *c, struct xcache *k, struct place *p)
+static struct xunit *make(struct cpu *c, struct xcache *k, struct place *p, const struct xlink *by)
 {
     if (!room(k)) {
         empty(c, k);
+        by = NULL;
         if (!known_place(c, p))
             return NULL;
     }
     struct xpage *page = claim(c, k, p);
-    struct xunit *u = page ? xlate_unit(c, k, c->rip, p) : NULL;
+    struct xunit *u = page ? xlate_unit(c, k, c->rip, p, by) : NULL;
     if (!u)
         return NULL;
     struct xunit **bucket = &k->unit[unit_hash(u->gpa, u->linear, u->set)];
@@ -347,7 +352,7 @@ static struct xunit *make(struct cpu *c, struct xcache *k, struct place *p)
 
 /* The unit for RIP, with the lock held, or NULL and the lock free: this is for the interpreter. Fetch faults
  * do not return; they are met before the lock is taken. */
-struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k)
+struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xlink *by)
 {
     struct place p;
 
@@ -362,13 +367,14 @@ struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k)
                  __atomic_load_n(&k->stale, __ATOMIC_ACQUIRE))) { /* other memory lies there now */
         __atomic_store_n(&k->stale, 0, __ATOMIC_RELAXED);
         empty(c, k);
+        by = NULL;
         k->slots_seen = slots;
     }
     if (known_place(c, &p)) {
         struct xunit *u = unit_find(k, p.gpa, c->rip, c->tlb_user);
         if (u && __atomic_load_n(u->page->gen, __ATOMIC_SEQ_CST) == u->page->gen_at)
             return u;
-        u = make(c, k, &p);
+        u = make(c, k, &p, by);
         if (u)
             return u;
     }

@@ -31,7 +31,7 @@ struct ftlb {
 /* The jump cache: where the translation of a linear address begins, by the address' low bits. The translation
  * checks that it is the one that was wanted. One for each TLB set, because that is part of what a translation
  * was made for. */
-enum { JC_BITS = 14, JC_SIZE = 1 << JC_BITS };
+enum { JC_BITS = 16, JC_SIZE = 1 << JC_BITS };
 
 static inline unsigned jc_index(uint64_t linear)
 {

@@ -189,6 +189,8 @@ void xglue_make(struct xcache *k)
     way_out(&e, avx, k->glue.link, (uintptr_t)xlate_link, reload_at, leave_at);
     way_out(&e, avx, unused, (uintptr_t)xlate_poll, reload_at, leave_at);
     k->glue.poll = unused[1];
+    way_out(&e, avx, unused, (uintptr_t)xlate_lost, reload_at, leave_at);
+    k->glue.lost = unused[1];
     way_out(&e, avx, unused, (uintptr_t)xlate_vec, reload_at, leave_at);
     k->glue.vec = unused[1];
 

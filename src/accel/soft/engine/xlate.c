@@ -49,27 +49,13 @@ struct stub *xmake_stub(struct maker *m, enum stub_kind kind, unsigned index)
     return s;
 }
 
-static void emit_meta(struct maker *m, unsigned index, const uint8_t *go_on)
-{
-    struct xmeta t = {.unit = (uint32_t)(((uint8_t *)m->u - m->k->meta) / 8),
-                      .insn = index < m->count ? m->insn[index].at : 0,
-                      .go_on = (uint16_t)(go_on ? go_on - m->start : 0),
-                      .index = (uint8_t)index};
-    xbytes(&m->e, &t, sizeof t);
-}
-
-/* Leave one instruction to the interpreter; go_on NULL: what follows it is looked up anew. */
-void xmake_call_slow(struct maker *m, unsigned state, unsigned index, const uint8_t *go_on)
-{
-    x_call_to(&m->e, m->k->glue.slow[state != XF_HOST]);
-    emit_meta(m, index, go_on);
-}
-
 void xmake_interpreted(struct maker *m, unsigned index, bool more)
 {
-    enum { CALL = 5 };
     m->ambiguous |= m->state == XF_ANY;
-    xmake_call_slow(m, m->state, index, more ? m->e.p + CALL + sizeof(struct xmeta) : NULL);
+    x8(&m->e, 0xe9);
+    x32(&m->e, 0);
+    struct stub *s = xmake_stub(m, STUB_SLOW, index);
+    s->go_on = more ? m->e.p : NULL;
     m->state = XF_BOTH;
 }
 
@@ -120,8 +106,8 @@ void xmake_jcc(struct maker *m, unsigned index, uint64_t target)
 /* To the linear address in R10; flags are in the slot. */
 void xmake_indirect(struct maker *m)
 {
-    XB(&m->e, 0x45, 0x89, 0xd3, 0x41, 0x81, 0xe3); /* mov r11d, r10d; and r11d, .. */
-    x32(&m->e, JC_SIZE - 1);
+    _Static_assert(JC_BITS == 16, "the next instruction");
+    XB(&m->e, 0x45, 0x0f, 0xb7, 0xda);       /* movzx r11d, r10w */
     XB(&m->e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11*8 + ..] */
     x32(&m->e, XOFF(x.jc) + m->u->set * JC_SIZE * 8);
 }
@@ -130,7 +116,7 @@ void xmake_indirect(struct maker *m)
 
 /* What the unit's first use of flags asks of its caller. XF_ANY: they are set anew before anybody can look.
  */
-static enum xflags wanted(const struct maker *m)
+static enum xflags wanted(struct maker *m)
 {
     if (m->u->vec)
         return XF_SLOT; /* its check spoils flags */
@@ -145,8 +131,10 @@ static enum xflags wanted(const struct maker *m)
                 return XF_SLOT;
             if (x->reads)
                 return XF_HOST;
-            if (x->writes)
+            if (x->writes) {
+                m->u->lost = (uint8_t)(i + 1);
                 return XF_ANY;
+            }
             continue;
         case XK_JCC:
             return XF_HOST;
@@ -157,47 +145,120 @@ static enum xflags wanted(const struct maker *m)
     return XF_SLOT;
 }
 
-/* The ways in. In order: for indirect jumps, R10 to be checked; with flags in the host, saving them; then the
- * poll. */
+/* ---- ways in ---- */
+
+static void emit_unit_of(struct xemit *e, const struct xcache *k, const struct xunit *u)
+{
+    x32(e, xmeta_of(k, u));
+}
+
+static bool polls(enum xentry kind)
+{
+    return kind >= XE_POLL;
+}
+
+/* What comes before the body. Returns the place of the poll's jump, for emit_poll_stub. */
+static uint8_t *emit_entry(struct xemit *e, const struct xcache *k, const struct xunit *u, enum xentry kind)
+{
+    uint8_t *poll = NULL;
+
+    if (kind == XE_CHECK) {
+        if (fits32((int64_t)u->linear)) {
+            XB(e, 0x49, 0x81, 0xfa); /* cmp r10, imm32 */
+            x32(e, (uint32_t)u->linear);
+        } else {
+            x_mov_imm(e, H_R11, u->linear);
+            XB(e, 0x4d, 0x39, 0xda); /* cmp r10, r11 */
+        }
+        x_jcc_to(e, CC_NE, k->glue.miss);
+    }
+    if (kind == XE_SAVE || kind == XE_SAVE_POLL)
+        XB(e, 0x48, 0x8d, 0x64, 0x24, 0x08, 0x9c); /* lea rsp, [rsp+8]; pushfq */
+    if (polls(kind)) {
+        x_gs_cmp32(e, XOFF(x.poll), 0);
+        poll = x_jcc(e, CC_NE);
+    }
+    if (kind == XE_RESTORE || (polls(kind) && u->want == XF_HOST))
+        xmake_restore_code(e);
+    return poll;
+}
+
+static void emit_poll_stub(struct xemit *e, const struct xcache *k, const struct xunit *u, enum xentry kind,
+                           uint8_t *poll)
+{
+    if (!poll)
+        return;
+    x_patch(e, poll);
+    x_call_to(e, kind == XE_LOST_POLL ? k->glue.lost : k->glue.poll);
+    emit_unit_of(e, k, u);
+}
+
+enum xentry xentry_for(const struct xunit *u, const struct xlink *l)
+{
+    if (!l)
+        return XE_CHECK;
+    bool in_host = l->state == XF_HOST, in_slot = l->state == XF_SLOT;
+    if (l->backward && in_host)
+        return u->want == XF_ANY ? XE_LOST_POLL : XE_SAVE_POLL;
+    if (l->backward)
+        return XE_POLL;
+    if (u->want == XF_SLOT)
+        return in_host ? XE_SAVE : XE_BODY;
+    return u->want == XF_HOST && in_slot ? XE_RESTORE : XE_BODY;
+}
+
+/* From a jump cache's entry to its unit: xout.c, known_code. */
+static void emit_back(struct xemit *e, const struct xcache *k, const struct xunit *u, enum xentry kind)
+{
+    if (kind == XE_CHECK)
+        emit_unit_of(e, k, u);
+}
+
+static uint32_t code_offset(const struct xcache *k, const uint8_t *p)
+{
+    return (uint32_t)(p - (const uint8_t *)&k->code);
+}
+
+uint64_t xentry_address(struct xcache *k, struct xunit *u, enum xentry kind)
+{
+    if (!u->entry[kind]) {
+        if (k->next + XENTRY_ROOM > k->code.code + sizeof k->code.code)
+            return 0;
+        struct xemit e = {.p = k->next, .delta = k->delta};
+        emit_back(&e, k, u, kind);
+        u->entry[kind] = code_offset(k, e.p);
+        uint8_t *poll = emit_entry(&e, k, u, kind);
+        x_jmp_to(&e, xcode_at(k, u->entry[XE_BODY]));
+        emit_poll_stub(&e, k, u, kind, poll);
+        k->n_host_bytes += (uint64_t)(e.p - k->next);
+        k->next = e.p;
+    }
+    return xcode_at(k, u->entry[kind]);
+}
+
+/* What the body begins with: flags are where the unit wants them. */
 static void emit_top(struct maker *m)
 {
     struct xunit *u = m->u;
     struct xemit *e = &m->e;
 
-    u->entry_checked = (uint16_t)(e->p - m->start);
-    if (fits32((int64_t)u->linear)) {
-        XB(e, 0x49, 0x81, 0xfa); /* cmp r10, imm32 */
-        x32(e, (uint32_t)u->linear);
-    } else {
-        x_mov_imm(e, H_R11, u->linear);
-        XB(e, 0x4d, 0x39, 0xda); /* cmp r10, r11 */
-    }
-    x_jcc_to(e, CC_NE, m->k->glue.miss);
-    XB(e, 0xeb, 0x06); /* jmp over what follows */
-    u->entry_saving = (uint16_t)(e->p - m->start);
-    XB(e, 0x48, 0x8d, 0x64, 0x24, 0x08, 0x9c); /* lea rsp, [rsp+8]; pushfq */
-    u->entry_poll = (uint16_t)(e->p - m->start);
-    m->state = XF_SLOT;
-    x_gs_cmp32(e, XOFF(x.poll), 0);
-    x_jcc(e, CC_NE);
-    xmake_stub(m, STUB_POLL, 0);
-    u->entry_slot = (uint16_t)(e->p - m->start);
+    m->state = u->want;
     if (u->vec) {
         x_gs_cmp32(e, XOFF(x.vec_live), u->vec);
         x_jcc(e, CC_B);
-        xmake_stub(m, STUB_VEC, 0)->go_on = e->p;
+        xmake_stub(m, STUB_VEC, 0);
+        u->go_on = (uint16_t)(e->p - m->start);
     }
-    if (u->want == XF_HOST) {
-        xmake_restore_code(e);
-        m->state = XF_HOST;
-    }
-    u->entry_body = (uint16_t)(e->p - m->start);
-    if (u->want == XF_ANY)
-        m->state = XF_ANY;
-    if (m->k->counting) {
+    if (!m->k->counting)
+        return;
+    if (m->state == XF_HOST) {
         x_load(e, H_R11, XOFF(icount));
         x_lea(e, true, H_R11, H_R11, 0xff, 1, u->insns);
         x_store(e, H_R11, XOFF(icount));
+    } else {
+        XB(e, 0x65, 0x48, 0x83, 0x04, 0x25); /* add qword gs:[icount], imm8 */
+        x32(e, XOFF(icount));
+        x8(e, u->insns);
     }
 }
 
@@ -220,18 +281,15 @@ static struct xlink *new_link(struct maker *m, const struct stub *s)
 
 static void emit_stub(struct maker *m, struct stub *s)
 {
+    if (s->kind == STUB_SLOW)
+        return;
     x_patch(&m->e, s->from);
     switch ((enum stub_kind)s->kind) {
     case STUB_SLOW:
-        xmake_call_slow(m, XF_SLOT, s->index, s->go_on);
-        return;
-    case STUB_POLL:
-        x_call_to(&m->e, m->k->glue.poll);
-        emit_meta(m, 0, NULL);
         return;
     case STUB_VEC:
         x_call_to(&m->e, m->k->glue.vec);
-        emit_meta(m, 0, s->go_on);
+        emit_unit_of(&m->e, m->k, m->u);
         return;
     case STUB_AWAY:
         m->state = s->state;
@@ -243,10 +301,47 @@ static void emit_stub(struct maker *m, struct stub *s)
             return;
         memcpy(&l->unlinked, s->from - 4, 4);
         x_call_to(&m->e, m->k->glue.link[s->state != XF_HOST]);
-        x32(&m->e, (uint32_t)(((uint8_t *)l - m->k->meta) / 8));
+        x32(&m->e, xmeta_of(m->k, l));
         return;
     }
     }
+}
+
+/* The calls of the slow way, which tell by their place which one it is, and the list of what they are for. */
+static void emit_slow(struct maker *m)
+{
+    struct xcache *k = m->k;
+    struct xslow *list = (struct xslow *)(void *)(k->meta + k->meta_used);
+
+    if (k->meta_used + MAX_STUBS * sizeof *list > sizeof k->meta) {
+        m->failed = true;
+        return;
+    }
+    m->u->slow = xmeta_of(k, list);
+    m->u->n_slow = 0;
+    for (unsigned i = 0; i < m->stubs; i++) {
+        struct stub *s = &m->stub[i];
+        if (s->kind != STUB_SLOW)
+            continue;
+        const struct stub *same = i && m->stub[i - 1].kind == STUB_SLOW && m->stub[i - 1].index == s->index &&
+                                          m->stub[i - 1].state == s->state
+                                      ? &m->stub[i - 1]
+                                      : NULL;
+        s->at = same ? same->at : m->e.p;
+        uint32_t d = (uint32_t)(s->at - s->from);
+        memcpy(s->from - 4, &d, 4);
+        if (same)
+            continue;
+        list[m->u->n_slow++] = (struct xslow){.at = m->insn[s->index].at,
+                                              .go_on = (uint16_t)(s->go_on ? s->go_on - m->start : 0),
+                                              .index = s->index};
+        x_call_to(&m->e, k->glue.slow[s->state != XF_HOST]);
+    }
+    if (!m->u->n_slow)
+        return;
+    x8(&m->e, XTRAILER);
+    emit_unit_of(&m->e, k, m->u);
+    k->meta_used += (m->u->n_slow * sizeof *list + 7) & ~(size_t)7;
 }
 
 static unsigned decode(struct maker *m, const uint8_t *bytes, unsigned room)
@@ -277,10 +372,12 @@ static unsigned decode(struct maker *m, const uint8_t *bytes, unsigned room)
     return at;
 }
 
-static void emit_code(struct maker *m, uint64_t end)
+static void emit_code(struct maker *m, uint64_t end, enum xentry first)
 {
     bool more = true;
 
+    m->poll = emit_entry(&m->e, m->k, m->u, first);
+    m->u->entry[XE_BODY] = code_offset(m->k, m->e.p);
     emit_top(m);
     for (unsigned i = 0; i < m->count && more; i++)
         more = xmake_insn(m, i);
@@ -288,7 +385,8 @@ static void emit_code(struct maker *m, uint64_t end)
         xmake_jump(m, m->count - 1, end);
 }
 
-struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const struct place *p)
+struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const struct place *p,
+                         const struct xlink *by)
 {
     struct xinsn insn[XUNIT_INSNS];
     struct maker m = {.c = c, .k = k, .insn = insn};
@@ -311,30 +409,33 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     m.u->want = (uint8_t)wanted(&m);
     k->meta_used += (sizeof *m.u + bytes + 7) & ~(size_t)7;
 
-    while (((uintptr_t)k->next & 15) != 12)
-        *k->next++ = 0xcc;
-    uint32_t back = (uint32_t)(used / 8); /* from a jump cache's entry to its unit: xcache.c, known_code */
-    memcpy(k->next, &back, sizeof back);
-    k->next += sizeof back;
     m.e = (struct xemit){.p = k->next, .delta = k->delta};
-    m.start = k->next;
-    m.u->code = xhere(&m.e);
-    emit_code(&m, linear + bytes);
-    if (m.ambiguous) { /* an instruction before the first that sets flags turned out not to be plain */
-        m.u->want = XF_SLOT;
-        m.e.p = m.start;
+    for (unsigned again = 0; again < 2; again++) {
+        enum xentry first = xentry_for(m.u, by);
+        m.e.p = k->next;
         m.stubs = 0;
-        emit_code(&m, linear + bytes);
+        m.ambiguous = false;
+        emit_back(&m.e, k, m.u, first);
+        m.start = m.e.p;
+        m.u->code = code_offset(k, m.start);
+        memset(m.u->entry, 0, sizeof m.u->entry);
+        m.u->entry[first] = m.u->code;
+        emit_code(&m, linear + bytes, first);
+        emit_poll_stub(&m.e, k, m.u, first, m.poll);
+        if (!m.ambiguous)
+            break;
+        m.u->want = XF_SLOT; /* an instruction before the first that sets flags turned out not to be plain */
     }
     for (unsigned i = 0; i < m.stubs; i++)
         emit_stub(&m, &m.stub[i]);
+    emit_slow(&m);
     if (m.failed) {
         k->meta_used = used;
         return NULL;
     }
     k->n_units++;
     k->n_guest_bytes += bytes;
-    k->n_host_bytes += (uint64_t)(m.e.p - m.start);
+    k->n_host_bytes += (uint64_t)(m.e.p - k->next);
     k->next = m.e.p;
     return m.u;
 }

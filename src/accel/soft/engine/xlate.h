@@ -38,13 +38,27 @@ enum {
     XCODE_SIZE = 64 << 20,
     XMETA_SIZE = 48 << 20,
     XUNIT_ROOM = 16 << 10,
+    XENTRY_ROOM = 96,
     XUNIT_INSNS = 32,
     XPAGE_BUCKETS = 1 << 13,
     XUNIT_BUCKETS = 1 << 16
 };
 
-/* Where the guest's status flags are. */
+/* Where the guest's status flags are. XF_ANY: nobody will read them. */
 enum xflags { XF_ANY, XF_HOST, XF_SLOT, XF_BOTH };
+
+/* Ways into a unit. The first that is asked for lies before the body; others are made apart when they are
+ * asked for, and jump to it. */
+enum xentry {
+    XE_BODY,      /* flags are where the unit wants them */
+    XE_SAVE,      /* in the host, wanted in the slot */
+    XE_RESTORE,   /* in the slot, wanted in the host */
+    XE_POLL,      /* in the slot; polls */
+    XE_SAVE_POLL, /* in the host; polls */
+    XE_LOST_POLL, /* in the host, where polling spoils them, but the unit sets them anew: polls */
+    XE_CHECK,     /* in the slot; R10 is the address that was wanted; polls */
+    XE_KINDS
+};
 
 struct xlink {
     struct xlink *next; /* of those that lead to the same unit */
@@ -55,16 +69,25 @@ struct xlink {
     uint8_t backward;
 };
 
+/* A slow way: which instruction, and where its successor begins in the unit's code; 0: it is looked up. */
+struct xslow {
+    uint16_t at, go_on;
+    uint8_t index; /* instructions of the unit before it */
+};
+
 struct xunit {
     uint64_t gpa, linear;
     struct xunit *next_hash, *next_page;
     struct xpage *page;
     struct xlink *in;
-    uint64_t code; /* address where it runs; offsets below are from here */
-    uint16_t entry_saving, entry_poll, entry_slot, entry_body; /* xcache.c: entry_for */
-    uint16_t entry_checked;
+    uint32_t code;            /* where its code begins: offset in the code */
+    uint32_t entry[XE_KINDS]; /* the same; 0: not made */
+    uint32_t slow;            /* its struct xslow, in the order of their calls: offset in meta, in 8 bytes */
+    uint16_t go_on;           /* behind the check of vectors */
     uint16_t bytes;
     uint8_t insns, set, want, vec, dead;
+    uint8_t lost; /* after so many instructions flags are set whatever they were: want is XF_ANY */
+    uint8_t n_slow;
     uint8_t guest[]; /* the instructions' bytes */
 };
 
@@ -78,22 +101,18 @@ struct xpage {
     uint32_t gen_at;
 };
 
-/* What follows the call of a way out, in the code. */
-struct xmeta {
-    uint32_t unit;  /* offset of struct xunit in meta, in 8 bytes */
-    uint16_t insn;  /* byte offset of the instruction in the unit */
-    uint16_t go_on; /* where its successor begins in the unit's code */
-    uint8_t index;  /* instructions of the unit before it */
-} __attribute__((packed));
-
 struct xglue {
     uint64_t enter;
-    uint64_t slow[2]; /* interpret one instruction; flags in the host, in the slot */
+    uint64_t slow[2]; /* interpret one instruction; flags in the host, in the slot. A unit's calls of it stand
+                         together, XTRAILER behind them and the offset of the unit */
     uint64_t link[2]; /* followed by the offset of a struct xlink */
     uint64_t miss;    /* jumped to: R10 is the target, flags in the slot */
-    uint64_t poll;    /* followed by struct xmeta; flags in the slot */
-    uint64_t vec;     /* the same */
+    uint64_t poll;    /* followed by the offset of the unit; flags in the slot */
+    uint64_t lost;    /* the same, flags nowhere */
+    uint64_t vec;     /* as poll */
 };
+
+enum { XCALL = 0xe8, XCALL_BYTES = 5, XTRAILER = 0xcc };
 
 struct xcode {
     uint64_t exec; /* address of this in the executable view */
@@ -165,28 +184,50 @@ enum { X_IN_MEMORY = 0xff };
 unsigned x_host(unsigned g);
 uint32_t x_gpr(unsigned g); /* offset in struct cpu */
 
-/* xlate.c: make the unit for code at `host` (room bytes to the page's end), or NULL: nothing here can be
- * translated, or there is no room. The caller holds the lock. */
-struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const struct place *p);
+/* xlate.c: make the unit for code at `p`, which link `by` led to (NULL: the jump cache), or NULL: nothing
+ * here can be translated, or there is no room. The caller holds the lock. */
+struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const struct place *p,
+                         const struct xlink *by);
+/* The way into `u` for link `l`; NULL: for the jump cache. */
+enum xentry xentry_for(const struct xunit *u, const struct xlink *l);
+/* Address of that way in, made if need be; 0: there is no room. The caller holds the lock. */
+uint64_t xentry_address(struct xcache *k, struct xunit *u, enum xentry kind);
 
 /* xglue.c */
 void xglue_make(struct xcache *k);
 
 /* xcache.c. The unit for RIP, with the lock held, or NULL and the lock free: this is for the interpreter.
  * Fetch faults do not return; they are met before the lock is taken. */
-struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k);
+struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xlink *by);
 void xcache_unlock(struct xcache *k);
-void jc_fill(struct cpu *c, const struct xunit *u); /* put it into this vCPU's jump cache */
+void jc_fill(struct cpu *c, struct xunit *u); /* put it into this vCPU's jump cache */
 /* One aligned store of four bytes into code that others may be running: the displacement that ends at `site`.
  */
 void xcache_set_site(uint8_t *site, int32_t displacement);
 
 /* xout.c: what the glue calls. Each returns where to go on, 0: back to the run loop. */
-uint64_t xlate_slow(struct cpu *c, const struct xmeta *m);
+uint64_t xlate_slow(struct cpu *c, const uint8_t *at); /* behind the call */
 uint64_t xlate_link(struct cpu *c, const void *at);
 uint64_t xlate_miss(struct cpu *c);
-uint64_t xlate_poll(struct cpu *c, const struct xmeta *m);
-uint64_t xlate_vec(struct cpu *c, const struct xmeta *m);
+uint64_t xlate_poll(struct cpu *c, const void *at);
+uint64_t xlate_lost(struct cpu *c, const void *at);
+uint64_t xlate_vec(struct cpu *c, const void *at);
+
+static inline uint64_t xcode_at(const struct xcache *k, uint32_t offset)
+{
+    return k->code.exec + offset;
+}
+/* Offsets in meta, in 8 bytes, as they stand in the code. */
+static inline uint32_t xmeta_of(const struct xcache *k, const void *p)
+{
+    return (uint32_t)((size_t)((const uint8_t *)p - k->meta) / 8);
+}
+static inline void *xmeta_at(struct xcache *k, const void *where)
+{
+    uint32_t offset;
+    __builtin_memcpy(&offset, where, sizeof offset);
+    return k->meta + (size_t)offset * 8;
+}
 
 #define XOFF(field) ((uint32_t)offsetof(struct cpu, field))
 

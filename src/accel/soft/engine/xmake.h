@@ -9,13 +9,14 @@ enum { MAX_STUBS = 3 * XUNIT_INSNS };
 
 struct stub {
     uint8_t *from;   /* behind the displacement of the jump that leads here */
+    uint8_t *at;     /* where it is, once it is */
     uint8_t kind;    /* enum stub_kind */
     uint8_t state;   /* enum xflags */
     uint8_t index;   /* of the instruction */
     uint8_t *go_on;  /* STUB_SLOW: where its successor begins */
     uint64_t target; /* STUB_LINK, STUB_AWAY */
 };
-enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_POLL, STUB_VEC };
+enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC };
 
 struct maker {
     struct xemit e;
@@ -23,10 +24,11 @@ struct maker {
     struct xcache *k;
     struct xunit *u;
     uint8_t *start;
+    uint8_t *poll; /* of the way in that lies before the body */
     struct xinsn *insn;
     unsigned count, stubs;
     uint8_t state;  /* enum xflags */
-    bool failed;    /* no room for another link */
+    bool failed;    /* no room for what belongs to it */
     bool ambiguous; /* state XF_ANY where it must be known */
     struct stub stub[MAX_STUBS];
 };
@@ -41,7 +43,6 @@ void xmake_restore_flags(struct maker *m); /* they are in the host */
 void xmake_spoil_flags(struct maker *m);   /* what comes next spoils the host's */
 /* Instruction `index` is interpreted; more: the unit goes on behind it. */
 void xmake_interpreted(struct maker *m, unsigned index, bool more);
-void xmake_call_slow(struct maker *m, unsigned state, unsigned index, const uint8_t *go_on);
 void xmake_jump(struct maker *m, unsigned index, uint64_t target);
 void xmake_jcc(struct maker *m, unsigned index, uint64_t target);
 void xmake_away(struct maker *m, uint64_t target);

@@ -426,6 +426,7 @@ bool xmake_insn(struct maker *m, unsigned index)
         xmake_interpreted(m, index, false);
         break;
     }
-    join(m, first_stub, index);
+    if (more)
+        join(m, first_stub, index);
     return more;
 }

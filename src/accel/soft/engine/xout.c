@@ -25,26 +25,24 @@ bool xlate_possible(const struct cpu *c)
 /* Where the translation of RIP begins, flags in the slot, made if need be; 0: the run loop decides. */
 static uint64_t unknown_code(struct cpu *c, struct xcache *k)
 {
-    struct xunit *u = xcache_lock_unit(c, k);
+    struct xunit *u = xcache_lock_unit(c, k, NULL);
     if (!u)
         return 0;
     jc_fill(c, u);
-    uint64_t go = u->code + u->entry_slot; /* what the poll looks at has just been looked at */
+    uint64_t go = xcode_at(k, u->entry[XE_BODY]); /* what the poll looks at has just been looked at */
     xcache_unlock(k);
     return go;
 }
 
 /* The same by the jump cache alone; 0: it does not know. */
-static uint64_t known_code(struct cpu *c, const struct xcache *k)
+static uint64_t known_code(struct cpu *c, struct xcache *k)
 {
     uint64_t at = c->x.jc[c->tlb_user][jc_index(c->rip)];
-    uint32_t back;
 
     if (at == k->glue.miss)
         return 0;
-    memcpy(&back, (const void *)(uintptr_t)(at - sizeof back), sizeof back);
-    const struct xunit *u = (const struct xunit *)(const void *)(k->meta + (size_t)back * 8);
-    return u->linear == c->rip ? u->code + u->entry_slot : 0;
+    const struct xunit *u = xmeta_at(k, (const uint8_t *)(uintptr_t)at - sizeof(uint32_t));
+    return u->linear == c->rip ? xcode_at(k, u->entry[XE_BODY]) : 0;
 }
 
 /* Where the translation of RIP begins, flags in the slot; 0: the run loop decides. */
@@ -60,22 +58,27 @@ static uint64_t next_code(struct cpu *c)
     return unknown_code(c, k);
 }
 
-static struct xunit *unit_of(struct cpu *c, const struct xmeta *m)
+/* The slow way that was called, `at` behind the call. */
+static const struct xkept *kept(struct cpu *c, const uint8_t *at)
 {
-    return (struct xunit *)(void *)(c->engine->xlate->meta + (size_t)m->unit * 8);
-}
+    struct xkept *w = &c->priv->xkept[(uintptr_t)at & (XKEPT - 1)];
+    struct xcache *k = c->engine->xlate;
 
-/* The decoded instruction, kept by the place of its way out. */
-static const struct insn *insn_of(struct cpu *c, const struct xunit *u, const struct xmeta *m)
-{
-    unsigned i = (unsigned)((uintptr_t)m >> 3) & (XINSN_KEPT - 1);
-    struct cpu_private *p = c->priv;
-
-    if (p->xinsn_key[i] != (uintptr_t)m) {
-        p->xinsn_key[i] = (uintptr_t)m;
-        insn_decode(u->guest + m->insn, (unsigned)(u->bytes - m->insn), MODE_64, &p->xinsn[i]);
-    }
-    return &p->xinsn[i];
+    if (w->key == (uintptr_t)at)
+        return w;
+    unsigned behind = 0;
+    const uint8_t *p = at;
+    for (; *p == XCALL; p += XCALL_BYTES)
+        behind++;
+    w->unit = xmeta_at(k, p + 1);
+    const struct xslow *s = (const struct xslow *)(void *)(k->meta + (size_t)w->unit->slow * 8);
+    s += w->unit->n_slow - 1 - behind;
+    w->at = s->at;
+    w->go_on = s->go_on;
+    w->index = s->index;
+    w->key = (uintptr_t)at;
+    insn_decode(w->unit->guest + w->at, (unsigned)(w->unit->bytes - w->at), MODE_64, &w->insn);
+    return w;
 }
 
 /* Vector instructions may run as themselves now: up to which kind. MXCSR must have all exceptions masked, for
@@ -110,16 +113,18 @@ static void refill(struct cpu *c, const struct insn *in)
     ftlb_refill(c, c->gpr[X86_RSP] - 8);
 }
 
-uint64_t xlate_slow(struct cpu *c, const struct xmeta *m)
+uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
 {
-    struct xunit *u = unit_of(c, m);
-    const struct insn *in = insn_of(c, u, m);
+    const struct xkept *w = kept(c, at);
+    const struct xunit *u = w->unit;
+    const struct insn *in = &w->insn;
     struct xcache *k = c->engine->xlate;
+    unsigned left = u->insns - w->index;
 
-    c->rip = u->linear + m->insn;
+    c->rip = u->linear + w->at;
     uint64_t next = c->rip + in->len;
     if (k->counting)
-        c->icount -= (uint64_t)(u->insns - m->index);
+        c->icount -= left;
     c->leave_block = 0;
     c->priv->n_slow++;
     refill(c, in);
@@ -130,10 +135,10 @@ uint64_t xlate_slow(struct cpu *c, const struct xmeta *m)
     c->rip = c->next_rip;
     c->icount++;
     if (c->rip == next && !c->leave_block && !u->dead && c->tlb_user == u->set && !wanted_outside(c) &&
-        m->go_on && (!u->vec || want_vectors(c, u))) {
+        w->go_on && (!u->vec || want_vectors(c, u))) {
         if (k->counting)
-            c->icount += (uint64_t)(u->insns - m->index) - 1;
-        return u->code + m->go_on;
+            c->icount += left - 1;
+        return xcode_at(k, u->code) + w->go_on;
     }
     if (c->db_pending | c->debug_exit) {
         if (!(c->shadow & 2))
@@ -143,37 +148,25 @@ uint64_t xlate_slow(struct cpu *c, const struct xmeta *m)
     return k->single ? 0 : next_code(c);
 }
 
-/* A flags slot valid: which way into `u` for a jump that has flags in `state`. */
-static unsigned entry_for(const struct xunit *u, const struct xlink *l)
-{
-    if (l->state == XF_HOST || (l->state == XF_BOTH && u->want == XF_HOST && !l->backward)) {
-        if (u->want == XF_SLOT || l->backward)
-            return u->entry_saving;
-        return u->entry_body;
-    }
-    return l->backward ? u->entry_poll : u->entry_slot;
-}
-
 uint64_t xlate_link(struct cpu *c, const void *at) /* in the code, at any byte */
 {
     struct xcache *k = c->engine->xlate;
-    uint32_t link;
+    struct xlink *l = xmeta_at(k, at);
 
-    memcpy(&link, at, sizeof link);
-    struct xlink *l = (struct xlink *)(void *)(k->meta + (size_t)link * 8);
     c->rip = l->target;
     if (k->single || wanted_outside(c) || !xlate_possible(c))
         return 0;
     uint64_t flushes = k->n_flush;
-    struct xunit *u = xcache_lock_unit(c, k);
+    struct xunit *u = xcache_lock_unit(c, k, l);
     if (!u)
         return 0;
-    if (k->n_flush == flushes && true) {
-        xcache_set_site(l->site, (int32_t)(u->code + entry_for(u, l) - ((uintptr_t)l->site + k->delta)));
+    uint64_t to = k->n_flush == flushes ? xentry_address(k, u, xentry_for(u, l)) : 0;
+    if (to) {
+        xcache_set_site(l->site, (int32_t)(to - ((uintptr_t)l->site + k->delta)));
         l->next = u->in;
         u->in = l;
     }
-    uint64_t go = u->code + u->entry_slot; /* what the poll looks at has just been looked at */
+    uint64_t go = xcode_at(k, u->entry[XE_BODY]); /* what the poll looks at has just been looked at */
     xcache_unlock(k);
     return go;
 }
@@ -184,22 +177,46 @@ uint64_t xlate_miss(struct cpu *c)
     return c->engine->xlate->single || wanted_outside(c) ? 0 : unknown_code(c, c->engine->xlate);
 }
 
-uint64_t xlate_poll(struct cpu *c, const struct xmeta *m)
+uint64_t xlate_poll(struct cpu *c, const void *at)
 {
-    c->rip = unit_of(c, m)->linear;
+    const struct xunit *u = xmeta_at(c->engine->xlate, at);
+
+    c->rip = u->linear;
     return 0;
 }
 
-uint64_t xlate_vec(struct cpu *c, const struct xmeta *m)
+/* Flags are nobody's, but an interrupt would show them: on to where they are set anew. Nothing there can
+ * fault. */
+uint64_t xlate_lost(struct cpu *c, const void *at)
 {
-    struct xunit *u = unit_of(c, m);
+    const struct xunit *u = xmeta_at(c->engine->xlate, at);
+    struct insn in;
+    unsigned from = 0;
+
+    c->rip = u->linear;
+    for (unsigned i = 0; i < u->lost; i++) {
+        insn_decode(u->guest + from, (unsigned)(u->bytes - from), MODE_64, &in);
+        c->next_rip = c->rip + in.len;
+        in.exec(c, &in);
+        c->rip = c->next_rip;
+        from += in.len;
+        c->icount++;
+        c->priv->n_slow++;
+    }
+    return 0;
+}
+
+uint64_t xlate_vec(struct cpu *c, const void *at)
+{
+    struct xcache *k = c->engine->xlate;
+    struct xunit *u = xmeta_at(k, at);
 
     c->rip = u->linear;
     if (!want_vectors(c, u)) {
         c->priv->interpret_once = 1;
         return 0;
     }
-    return u->code + m->go_on;
+    return xcode_at(k, u->code) + u->go_on;
 }
 
 void xlate_thread(struct cpu *c)
