@@ -15,15 +15,7 @@ static inline uint64_t no_tag(unsigned i)
 
 static inline void clear_entry(struct ftlb *f, unsigned i)
 {
-    f->tag_read[i] = f->tag_write[i] = no_tag(i);
-}
-
-static void clear_set(struct ftlb *f)
-{
-    memset(f->tag_read, 0, sizeof f->tag_read);
-    memset(f->tag_write, 0, sizeof f->tag_write);
-    clear_entry(f, 0);
-    f->logged[LOW] = f->logged[HIGH] = 0;
+    f->e[i].read = f->e[i].write = no_tag(i);
 }
 
 void ftlb_init(struct cpu *c)
@@ -36,10 +28,10 @@ static void clear_half(struct ftlb *f, unsigned half)
 {
     for (unsigned k = 0; k < f->logged[half] && k < FTLB_LOG; k++) {
         unsigned i = f->log[half][k];
-        if (f->tag_read[i] >> 63 == half)
-            f->tag_read[i] = no_tag(i);
-        if (f->tag_write[i] >> 63 == half)
-            f->tag_write[i] = no_tag(i);
+        if (f->e[i].read >> 63 == half)
+            f->e[i].read = no_tag(i);
+        if (f->e[i].write >> 63 == half)
+            f->e[i].write = no_tag(i);
     }
     f->logged[half] = 0;
 }
@@ -68,15 +60,16 @@ void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t lin
     if ((unsigned)set >= FTLB_SETS || kind == TLB_FETCH || !c->x.on)
         return;
     struct ftlb *f = &c->x.ftlb[set];
-    if (f->logged[half] >= FTLB_LOG)
-        clear_set(f);
-    if (f->tag_read[i] != page && f->tag_write[i] != page) {
+    struct ftlb_entry *e = &f->e[i];
+    if (e->read != page && e->write != page) {
+        if (f->logged[half] >= FTLB_LOG)
+            clear_half(f, half);
         f->log[half][f->logged[half]++] = (uint16_t)i;
         clear_entry(f, i);
     }
-    f->host[i] = ((uintptr_t)p->host & ~0xfffull);
+    e->host = (uintptr_t)p->host & ~0xfffull;
     if (kind == TLB_READ) {
-        f->tag_read[i] = page;
+        e->read = page;
         return;
     }
     /* The page may get code later: whoever claims it looks for NOTE_FAST and has such entries dropped
@@ -87,7 +80,7 @@ void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t lin
     if (!(note & NOTE_FAST))
         note = __atomic_or_fetch(p->note, NOTE_FAST, __ATOMIC_SEQ_CST);
     if (!(note & PAGE_CODE))
-        f->tag_write[i] = page;
+        e->write = page;
 }
 
 /* What the soft TLB knows of `linear` the fast one shall know, too: it forgets more. */
@@ -112,8 +105,8 @@ void ftlb_drop_writes(struct cpu *c, const uint8_t *host)
         for (unsigned half = 0; half < 2; half++)
             for (unsigned k = 0; k < f->logged[half] && k < FTLB_LOG; k++) {
                 unsigned i = f->log[half][k];
-                if (f->host[i] == page)
-                    f->tag_write[i] = no_tag(i);
+                if (f->e[i].host == page)
+                    f->e[i].write = no_tag(i);
             }
     }
 }

@@ -90,11 +90,11 @@ static inline void x_store(struct xemit *e, unsigned reg, uint32_t disp)
 {
     x_gs(e, true, 0x89, reg, disp);
 }
-/* op reg, gs:[index*8 + disp] */
-static inline void x_gs_index(struct xemit *e, unsigned op, unsigned reg, unsigned index, uint32_t disp)
+/* op reg, gs:[base + disp]; base is not R12 */
+static inline void x_gs_base(struct xemit *e, unsigned op, unsigned reg, unsigned base, uint32_t disp)
 {
-    XB(e, 0x65, (uint8_t)(0x48 | (reg >> 3) << 2 | (index >> 3) << 1), (uint8_t)op,
-       (uint8_t)(0x04 | (reg & 7) << 3), (uint8_t)(0xc5 | (index & 7) << 3));
+    XB(e, 0x65, (uint8_t)(0x48 | (reg >> 3) << 2 | base >> 3), (uint8_t)op,
+       (uint8_t)(0x80 | (reg & 7) << 3 | (base & 7)));
     x32(e, disp);
 }
 /* cmp dword gs:[disp], imm8 */

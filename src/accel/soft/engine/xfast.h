@@ -8,22 +8,27 @@
 #include <stdint.h>
 
 /*
- * The fast TLB: one direct-mapped entry for each value of linear address bits 12..27, in three parallel
- * arrays, so that translated code finds an entry with a shift, a truncation and one scaled address. An access
- * of n bytes at `linear` hits when linear - tag <= 4096 - n, unsigned: that proves the page, canonical form,
- * and that no page boundary is crossed. tag_write is only set for pages that may be stored to without telling
- * anyone: writable, dirty, without decoded code.
+ * The fast TLB: one direct-mapped entry for each value of linear address bits 12..27, so that translated code
+ * finds it with a shift, a mask and one added address. An access of n bytes at `linear` hits when linear - tag
+ * <= 4096 - n, unsigned: that proves the page, canonical form, and that no page boundary is crossed. `write`
+ * is only set for pages that may be stored to without telling anyone: writable, dirty, without decoded code;
+ * they may be read as well.
  *
  * The kind of access decides the set: enum tlb_set without TLB_USER_CHECK. Entries need no address-space
  * number: what becomes stale is cleared, by a log of the entries that were filled, apart for the lower and
  * the upper half of linear space.
  */
-enum { FTLB_SIZE = 1 << 16, FTLB_SETS = 3, FTLB_LOG = 4096 };
+enum { FTLB_SIZE = 1 << 16, FTLB_SETS = 3, FTLB_LOG = 4096, FTLB_SHIFT = 5 };
+
+struct ftlb_entry {
+    uint64_t read, write; /* tags: linear address of the page */
+    uint64_t host;        /* its host address */
+    uint64_t pad;
+};
+_Static_assert(sizeof(struct ftlb_entry) == 1 << FTLB_SHIFT, "how translated code finds an entry");
 
 struct ftlb {
-    uint64_t tag_read[FTLB_SIZE];
-    uint64_t tag_write[FTLB_SIZE];
-    uint64_t host[FTLB_SIZE]; /* host address of the page */
+    struct ftlb_entry e[FTLB_SIZE];
     uint16_t log[2][FTLB_LOG];
     uint32_t logged[2];
 };

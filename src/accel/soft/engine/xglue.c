@@ -172,6 +172,7 @@ void xglue_make(struct xcache *k)
     bool avx = __builtin_cpu_supports("avx");
     uint64_t unused[2];
 
+    k->rorx = __builtin_cpu_supports("bmi2") ? 1 : 0;
     uint64_t leave_at = xhere(&e);
     XB(&e, 0x48, 0x83, 0xc4, 0x10); /* add rsp, 16 */
     XB(&e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b,

@@ -121,6 +121,7 @@ struct xcode {
 
 struct xcache {
     uint32_t lock, enabled, counting;
+    uint32_t rorx;   /* the host has BMI2 */
     uint32_t single; /* units of one instruction, left behind it: xstep.c */
     uint32_t slots_seen;
     uint32_t stale; /* memory may have changed behind our back: empty it before the next use */

@@ -65,10 +65,14 @@ static void emit_probe(struct maker *m, unsigned index, unsigned n, bool write, 
     uint32_t f = XOFF(x.ftlb) + m->u->set * (uint32_t)sizeof(struct ftlb);
 
     xmake_spoil_flags(m);
-    XB(e, 0x4d, 0x89, 0xd3, 0x49, 0xc1, 0xeb, 0x0c); /* mov r11, r10; shr r11, 12 */
-    XB(e, 0x45, 0x0f, 0xb7, 0xdb);                   /* movzx r11d, r11w */
-    x_gs_index(e, 0x2b, H_R10, H_R11,
-               f + (uint32_t)(write ? offsetof(struct ftlb, tag_write) : offsetof(struct ftlb, tag_read)));
+    if (m->k->rorx)
+        XB(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, 12 - FTLB_SHIFT); /* rorx r11, r10, .. */
+    else
+        XB(e, 0x4d, 0x89, 0xd3, 0x49, 0xc1, 0xeb, 12 - FTLB_SHIFT); /* mov r11, r10; shr r11, .. */
+    XB(e, 0x41, 0x81, 0xe3);                                        /* and r11d, .. */
+    x32(e, (FTLB_SIZE - 1) << FTLB_SHIFT);
+    x_gs_base(e, 0x2b, H_R10, H_R11,
+              f + (uint32_t)(write ? offsetof(struct ftlb_entry, write) : offsetof(struct ftlb_entry, read)));
     XB(e, 0x49, 0x81, 0xfa); /* cmp r10, 4096 - n */
     x32(e, 4096 - n);
     x_jcc(e, CC_A);
@@ -78,7 +82,7 @@ static void emit_probe(struct maker *m, unsigned index, unsigned n, bool write, 
         x_jcc(e, CC_NE);
         xmake_stub(m, STUB_SLOW, index);
     }
-    x_gs_index(e, 0x03, H_R10, H_R11, f + (uint32_t)offsetof(struct ftlb, host));
+    x_gs_base(e, 0x03, H_R10, H_R11, f + (uint32_t)offsetof(struct ftlb_entry, host));
 }
 
 static void add_base(struct maker *m, ZydisRegister seg)
