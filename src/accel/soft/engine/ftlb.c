@@ -110,3 +110,10 @@ void ftlb_drop_writes(struct cpu *c, const uint8_t *host)
             }
     }
 }
+
+bool ftlb_knows(const struct cpu *c, uint64_t linear, bool write)
+{
+    const struct ftlb_entry *e = &c->x.ftlb[c->tlb_user].e[(linear >> 12) & (FTLB_SIZE - 1)];
+
+    return (write ? e->write : e->read) == (linear & ~0xfffull);
+}

@@ -86,10 +86,9 @@ enum { PCID_SLOTS = 8, XJC_LOG = 1 << 14, XKEPT = 1024 };
 
 /* A slow way of translated code (xout.c), kept by its place. */
 struct xkept {
-    uintptr_t key;
+    uintptr_t key; /* of a group's further instructions: with their number in the top bits */
     struct xunit *unit;
-    uint16_t at, go_on;
-    uint8_t index;
+    const struct xslow *way;
     struct insn insn;
 };
 
@@ -268,6 +267,8 @@ static inline enum tlb_set cpu_system_set(const struct cpu *c) /* of implicit su
 /* ---- ftlb.c ---- */
 
 void ftlb_init(struct cpu *c);
+/* The set in use knows the page. */
+bool ftlb_knows(const struct cpu *c, uint64_t linear, bool write);
 void ftlb_flush_half(struct cpu *c, unsigned half);
 void ftlb_flush_page(struct cpu *c, uint64_t linear);
 void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t linear, const struct place *p);

@@ -175,6 +175,22 @@ static bool drop_range(struct xcache *k, struct xpage *page, uint64_t from, uint
     return any;
 }
 
+void xcache_drop(struct cpu *c, struct xunit *u)
+{
+    struct xcache *k = c->engine->xlate;
+
+    lock(c, k);
+    if (!u->dead) {
+        struct xunit **at = &u->page->units;
+        while (*at != u)
+            at = &(*at)->next_page;
+        *at = u->next_page;
+        drop_unit(k, u);
+        tell_all(c);
+    }
+    xcache_unlock(k);
+}
+
 static void forget_page(struct xcache *k, uint64_t gpa)
 {
     struct xpage **at = page_slot(k, gpa);

@@ -9,7 +9,8 @@
 
 /*
  * The fast TLB: one direct-mapped entry for each value of linear address bits 12..27, so that translated code
- * finds it with a shift, a mask and one added address. An access of n bytes at `linear` hits when linear - tag
+ * finds it with a shift, a mask and one added address. An access of n bytes at `linear` hits when linear -
+ * tag
  * <= 4096 - n, unsigned: that proves the page, canonical form, and that no page boundary is crossed. `write`
  * is only set for pages that may be stored to without telling anyone: writable, dirty, without decoded code;
  * they may be read as well.

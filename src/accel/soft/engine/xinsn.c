@@ -399,13 +399,29 @@ static enum xkind kind_of(const struct cpu *c, struct xinsn *x)
 
 void xinsn_classify(const struct cpu *c, struct xinsn *x)
 {
-    x->mem = x->vec = x->reads = x->writes = x->keep_cf = 0;
+    x->mem = x->vec = x->reads = x->writes = x->keep_cf = x->grouped = x->group = 0;
+    x->disp = 0;
     x->kind = (uint8_t)kind_of(c, x);
     if (x->kind == XK_STUB || x->kind == XK_STUB_END)
         x->vec = 0;
 }
 
 /* ---- encoding ---- */
+
+/* ModRM and displacement: the operand at [R10 + disp], or the register. */
+static void emit_modrm(struct xemit *e, const struct xinsn *x, unsigned reg, unsigned rm)
+{
+    if (!x->mem) {
+        x8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
+    } else if (!x->disp) {
+        x8(e, (reg & 7) << 3 | (rm & 7));
+    } else if (x->disp == (int8_t)x->disp) {
+        XB(e, (uint8_t)(0x40u | (reg & 7) << 3 | (rm & 7)), (uint8_t)x->disp);
+    } else {
+        x8(e, 0x80u | (reg & 7) << 3 | (rm & 7));
+        x32(e, (uint32_t)x->disp);
+    }
+}
 
 /* Host numbers for the fields of one instruction. */
 struct fields {
@@ -509,7 +525,7 @@ static void emit_legacy(struct xemit *e, const struct xinsn *x, const struct fie
             op = (op & ~7u) | (f->op & 7);
     x8(e, op);
     if (modrm)
-        x8(e, (x->mem ? 0u : 0xc0u) | (f->reg & 7) << 3 | (f->rm & 7));
+        emit_modrm(e, x, f->reg, f->rm);
 }
 
 static void emit_vex(struct xemit *e, const struct xinsn *x, const struct fields *f)
@@ -531,7 +547,7 @@ static void emit_vex(struct xemit *e, const struct xinsn *x, const struct fields
     XB(e, 0xc4, (uint8_t)((f->reg >> 3 ? 0 : 0x80) | 0x40 | (f->rm >> 3 ? 0 : 0x20) | map), (uint8_t)last,
        zi->opcode);
     if (zi->attributes & ZYDIS_ATTRIB_HAS_MODRM) /* VZEROUPPER has none */
-        x8(e, (x->mem ? 0u : 0xc0u) | (f->reg & 7) << 3 | (f->rm & 7));
+        emit_modrm(e, x, f->reg, f->rm);
 }
 
 bool xinsn_emit(struct xemit *e, const struct xinsn *x)

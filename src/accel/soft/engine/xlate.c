@@ -324,7 +324,7 @@ static void emit_slow(struct maker *m)
         if (s->kind != STUB_SLOW)
             continue;
         const struct stub *same = i && m->stub[i - 1].kind == STUB_SLOW && m->stub[i - 1].index == s->index &&
-                                          m->stub[i - 1].state == s->state
+                                          m->stub[i - 1].state == s->state && m->stub[i - 1].group == s->group
                                       ? &m->stub[i - 1]
                                       : NULL;
         s->at = same ? same->at : m->e.p;
@@ -332,9 +332,20 @@ static void emit_slow(struct maker *m)
         memcpy(s->from - 4, &d, 4);
         if (same)
             continue;
-        list[m->u->n_slow++] = (struct xslow){.at = m->insn[s->index].at,
-                                              .go_on = (uint16_t)(s->go_on ? s->go_on - m->start : 0),
-                                              .index = s->index};
+        struct xslow *way = &list[m->u->n_slow++];
+        *way = (struct xslow){.at = m->insn[s->index].at,
+                              .go_on = (uint16_t)(s->go_on ? s->go_on - m->start : 0),
+                              .index = s->index,
+                              .count = 1};
+        if (s->group) {
+            const struct xgroup *g = &m->group[s->group - 1];
+            way->count = (uint8_t)(g->last - g->first + 1);
+            way->base = g->base;
+            way->write = g->write;
+            way->low = (int16_t)g->low;
+            way->bytes = g->bytes;
+            way->probe = (uint16_t)(s->probe - m->start);
+        }
         x_call_to(&m->e, k->glue.slow[s->state != XF_HOST]);
     }
     if (!m->u->n_slow)
@@ -376,6 +387,7 @@ static void emit_code(struct maker *m, uint64_t end, enum xentry first)
 {
     bool more = true;
 
+    m->sp_late = 0;
     m->poll = emit_entry(&m->e, m->k, m->u, first);
     m->u->entry[XE_BODY] = code_offset(m->k, m->e.p);
     emit_top(m);
@@ -407,6 +419,8 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     m.u->bytes = (uint16_t)bytes;
     m.u->insns = (uint8_t)m.count;
     m.u->want = (uint8_t)wanted(&m);
+    if (!k->single && !k->alone[xalone_index(linear)])
+        xgroup_plan(&m);
     k->meta_used += (sizeof *m.u + bytes + 7) & ~(size_t)7;
 
     m.e = (struct xemit){.p = k->next, .delta = k->delta};

@@ -39,6 +39,8 @@ enum {
     XMETA_SIZE = 48 << 20,
     XUNIT_ROOM = 16 << 10,
     XENTRY_ROOM = 96,
+    XALONE = 1 << 13,
+    XCROSSED = 100,
     XUNIT_INSNS = 32,
     XPAGE_BUCKETS = 1 << 13,
     XUNIT_BUCKETS = 1 << 16
@@ -73,6 +75,12 @@ struct xlink {
 struct xslow {
     uint16_t at, go_on;
     uint8_t index; /* instructions of the unit before it */
+    uint8_t count; /* so many instructions, up to a group's last: xgroup.c */
+    /* of a group: its bytes begin at guest register `base` + low; where its probe begins in the unit's code
+     */
+    uint8_t base, write;
+    int16_t low;
+    uint16_t bytes, probe;
 };
 
 struct xunit {
@@ -86,7 +94,8 @@ struct xunit {
     uint16_t go_on;           /* behind the check of vectors */
     uint16_t bytes;
     uint8_t insns, set, want, vec, dead;
-    uint8_t lost; /* after so many instructions flags are set whatever they were: want is XF_ANY */
+    uint8_t crossed; /* so often a group lay on two pages */
+    uint8_t lost;    /* after so many instructions flags are set whatever they were: want is XF_ANY */
     uint8_t n_slow;
     uint8_t guest[]; /* the instructions' bytes */
 };
@@ -121,8 +130,9 @@ struct xcode {
 
 struct xcache {
     uint32_t lock, enabled, counting;
-    uint32_t rorx;   /* the host has BMI2 */
-    uint32_t single; /* units of one instruction, left behind it: xstep.c */
+    uint32_t rorx;         /* the host has BMI2 */
+    uint8_t alone[XALONE]; /* by hash of linear address: units without groups, which often lay on two pages */
+    uint32_t single;       /* units of one instruction, left behind it: xstep.c */
     uint32_t slots_seen;
     uint32_t stale; /* memory may have changed behind our back: empty it before the next use */
     uint64_t delta; /* from the writable view to the executable one */
@@ -173,12 +183,15 @@ struct xinsn {
     uint8_t reads;   /* status flags are read, or some are kept */
     uint8_t writes;  /* status flags are written */
     uint8_t keep_cf; /* INC, DEC: of the flags only CF is kept */
+    uint8_t grouped; /* its access is one of a group's, at R10 + disp */
+    uint8_t group;   /* a group begins with it: number + 1 */
+    int32_t disp;
 };
 
 /* xinsn.c */
 void xinsn_classify(const struct cpu *c, struct xinsn *x);
-/* Emit a plain instruction; its memory operand, if any, is at [R10]. False: it cannot be done; nothing was
- * emitted. */
+/* Emit a plain instruction; its memory operand, if any, is at [R10 + disp]. False: it cannot be done; nothing
+ * was emitted. */
 bool xinsn_emit(struct xemit *e, const struct xinsn *x);
 /* Where guest register `g` lies: a host register, or X_IN_MEMORY. */
 enum { X_IN_MEMORY = 0xff };
@@ -201,7 +214,8 @@ void xglue_make(struct xcache *k);
  * Fetch faults do not return; they are met before the lock is taken. */
 struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xlink *by);
 void xcache_unlock(struct xcache *k);
-void jc_fill(struct cpu *c, struct xunit *u); /* put it into this vCPU's jump cache */
+void xcache_drop(struct cpu *c, struct xunit *u); /* a unit that shall be made anew */
+void jc_fill(struct cpu *c, struct xunit *u);     /* put it into this vCPU's jump cache */
 /* One aligned store of four bytes into code that others may be running: the displacement that ends at `site`.
  */
 void xcache_set_site(uint8_t *site, int32_t displacement);
@@ -214,6 +228,10 @@ uint64_t xlate_poll(struct cpu *c, const void *at);
 uint64_t xlate_lost(struct cpu *c, const void *at);
 uint64_t xlate_vec(struct cpu *c, const void *at);
 
+static inline unsigned xalone_index(uint64_t linear)
+{
+    return (unsigned)((linear ^ linear >> 13) & (XALONE - 1));
+}
 static inline uint64_t xcode_at(const struct xcache *k, uint32_t offset)
 {
     return k->code.exec + offset;

@@ -14,9 +14,19 @@ struct stub {
     uint8_t state;   /* enum xflags */
     uint8_t index;   /* of the instruction */
     uint8_t *go_on;  /* STUB_SLOW: where its successor begins */
+    uint8_t *probe;  /* of a group: where the probe begins */
+    uint8_t group;   /* number + 1 */
     uint64_t target; /* STUB_LINK, STUB_AWAY */
 };
 enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC };
+
+/* Accesses that one probe serves (xgroup.c): bytes [low, low + bytes) from guest register `base` as it is
+ * before instruction `first`. */
+struct xgroup {
+    int32_t low;
+    uint16_t bytes;
+    uint8_t first, last, base, write;
+};
 
 struct maker {
     struct xemit e;
@@ -30,6 +40,9 @@ struct maker {
     uint8_t state;  /* enum xflags */
     bool failed;    /* no room for what belongs to it */
     bool ambiguous; /* state XF_ANY where it must be known */
+    int sp_late;    /* bytes that R15 has yet to be moved by: pushes and pops of a group */
+    unsigned groups;
+    struct xgroup group[XUNIT_INSNS / 2];
     struct stub stub[MAX_STUBS];
 };
 
@@ -61,6 +74,15 @@ void xmake_push_place(struct maker *m, unsigned index);
 void xmake_pop_place(struct maker *m, unsigned index);
 void xmake_move_sp(struct maker *m, int by);
 void xmake_get_reg(struct maker *m, unsigned to, unsigned g); /* to = guest register g */
+
+/* Alignment that its memory operand must have, 1: any. */
+unsigned xmake_alignment(const struct xinsn *x);
+/* LEA that is one host instruction, without scratch registers. */
+bool xmake_direct_lea(const struct xinsn *x);
+
+/* ---- xgroup.c ---- */
+
+void xgroup_plan(struct maker *m);
 
 /* ---- xsys.c ---- */
 

@@ -95,8 +95,10 @@ static void add_base(struct maker *m, ZydisRegister seg)
 }
 
 /* Alignment that a vector access demands (SDM 1 14.9, table 14-22; 2A exceptions type 1 and 4), else 1. */
-static unsigned alignment(const struct xinsn *x, unsigned n)
+unsigned xmake_alignment(const struct xinsn *x)
 {
+    unsigned n = x->ops[x->mem - 1].size / 8u;
+
     if (x->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
         return 16;
     if (!x->vec || n < 16)
@@ -133,14 +135,22 @@ void xmake_memory(struct maker *m, unsigned index)
 
     emit_address(m, x, op);
     add_base(m, op->mem.segment);
-    emit_probe(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, alignment(x, n));
+    emit_probe(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, xmake_alignment(x));
 }
 
 /* The successor of instruction `index` begins here: its slow ways join. */
 static void join(struct maker *m, unsigned first_stub, unsigned index)
 {
     for (unsigned i = first_stub; i < m->stubs; i++)
-        if (m->stub[i].kind == STUB_SLOW && m->stub[i].index == index)
+        if (m->stub[i].kind == STUB_SLOW && m->stub[i].index == index && !m->stub[i].group)
+            m->stub[i].go_on = m->e.p;
+}
+
+/* The same behind a group's last. */
+static void join_groups(struct maker *m, unsigned index)
+{
+    for (unsigned i = 0; i < m->stubs; i++)
+        if (m->stub[i].group && m->group[m->stub[i].group - 1].last == index)
             m->stub[i].go_on = m->e.p;
 }
 
@@ -186,53 +196,116 @@ void xmake_pop_place(struct maker *m, unsigned index)
     emit_probe(m, index, 8, false, 1);
 }
 
-/* mov [r10], reg / mov reg, [r10] */
-static void store_r10(struct maker *m, unsigned reg)
+/* op reg, [r10 + at] */
+static void r10_operand(struct maker *m, unsigned op, unsigned reg, int32_t at)
 {
-    XB(&m->e, (uint8_t)(0x49 | (reg >> 3) << 2), 0x89, (uint8_t)(0x02 | (reg & 7) << 3));
+    struct xemit *e = &m->e;
+
+    XB(e, (uint8_t)(0x49 | (reg >> 3) << 2), (uint8_t)op);
+    if (!at)
+        x8(e, 0x02 | (reg & 7) << 3);
+    else if (at == (int8_t)at)
+        XB(e, (uint8_t)(0x42 | (reg & 7) << 3), (uint8_t)at);
+    else {
+        x8(e, 0x82 | (reg & 7) << 3);
+        x32(e, (uint32_t)at);
+    }
 }
-static void load_r10(struct maker *m, unsigned reg)
+static void store_r10(struct maker *m, unsigned reg, int32_t at)
 {
-    XB(&m->e, (uint8_t)(0x49 | (reg >> 3) << 2), 0x8b, (uint8_t)(0x02 | (reg & 7) << 3));
+    r10_operand(m, 0x89, reg, at);
 }
-static void store_r10_imm(struct maker *m, uint64_t v)
+static void load_r10(struct maker *m, unsigned reg, int32_t at)
+{
+    r10_operand(m, 0x8b, reg, at);
+}
+static void store_r10_imm(struct maker *m, int32_t at, uint64_t v)
 {
     if (fits32((int64_t)v)) {
-        XB(&m->e, 0x49, 0xc7, 0x02);
+        r10_operand(m, 0xc7, 0, at);
         x32(&m->e, (uint32_t)v);
     } else {
         x_mov_imm(&m->e, H_R11, v);
-        store_r10(m, H_R11);
+        store_r10(m, H_R11, at);
     }
+}
+
+/* The probe of the group that begins here: R10 = host address of its lowest byte. */
+static void emit_group(struct maker *m, unsigned index)
+{
+    const struct xgroup *g = &m->group[m->insn[index].group - 1];
+    unsigned stubs = m->stubs, base = x_host(g->base);
+    uint8_t *from = m->e.p;
+
+    if (base == X_IN_MEMORY) {
+        x_load(&m->e, H_R10, x_gpr(g->base));
+        base = H_R10;
+    }
+    x_lea(&m->e, true, H_R10, base, 0xff, 1, g->low);
+    emit_probe(m, index, g->bytes, g->write, 1);
+    for (; stubs < m->stubs; stubs++) {
+        m->stub[stubs].group = m->insn[index].group;
+        m->stub[stubs].probe = from;
+    }
+}
+
+/* Before an instruction that is not one of a group's pushes and pops. */
+static void settle_sp(struct maker *m)
+{
+    if (m->sp_late)
+        xmake_move_sp(m, m->sp_late);
+    m->sp_late = 0;
+}
+
+/* R10 + the result is the place of a grouped push or pop; of another, R10 is made so. */
+static int32_t stack_place(struct maker *m, unsigned index, bool push)
+{
+    const struct xinsn *x = &m->insn[index];
+
+    if (x->grouped)
+        return x->disp;
+    if (push)
+        xmake_push_place(m, index);
+    else
+        xmake_pop_place(m, index);
+    return 0;
+}
+
+static void move_sp_for(struct maker *m, unsigned index, int by)
+{
+    if (m->insn[index].grouped)
+        m->sp_late += by;
+    else
+        xmake_move_sp(m, by);
 }
 
 static void emit_push(struct maker *m, unsigned index)
 {
     const struct xinsn *x = &m->insn[index];
+    int32_t at = stack_place(m, index, true);
 
-    xmake_push_place(m, index);
     if (x->ops[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
-        store_r10_imm(m, (uint64_t)x->ops[0].imm.value.s);
+        store_r10_imm(m, at, (uint64_t)x->ops[0].imm.value.s);
     else if (x_host(reg_of(&x->ops[0])) == X_IN_MEMORY) {
         x_load(&m->e, H_R11, x_gpr(reg_of(&x->ops[0])));
-        store_r10(m, H_R11);
+        store_r10(m, H_R11, at);
     } else
-        store_r10(m, x_host(reg_of(&x->ops[0])));
-    xmake_move_sp(m, -8);
+        store_r10(m, x_host(reg_of(&x->ops[0])), at);
+    move_sp_for(m, index, -8);
 }
 
 static void emit_pop(struct maker *m, unsigned index)
 {
     unsigned g = reg_of(&m->insn[index].ops[0]);
+    int32_t at = stack_place(m, index, false);
 
-    xmake_pop_place(m, index);
     if (x_host(g) == X_IN_MEMORY) {
-        load_r10(m, H_R11);
+        load_r10(m, H_R11, at);
         x_store(&m->e, H_R11, x_gpr(g));
     } else
-        load_r10(m, x_host(g));
+        load_r10(m, x_host(g), at);
     if (g != 4)
-        xmake_move_sp(m, 8);
+        move_sp_for(m, index, 8);
 }
 
 static void emit_leave(struct maker *m, unsigned index)
@@ -240,7 +313,7 @@ static void emit_leave(struct maker *m, unsigned index)
     x_mov(&m->e, H_R10, H_RBP);
     emit_probe(m, index, 8, false, 1);
     x_lea(&m->e, true, H_R15, H_RBP, 0xff, 1, 8);
-    load_r10(m, H_RBP);
+    load_r10(m, H_RBP, 0);
 }
 
 /* The host register of an address register; 0xff: there is none; 0xfe: it is not in a host register. */
@@ -254,17 +327,24 @@ static unsigned address_host(ZydisRegister r)
     return h == X_IN_MEMORY ? 0xfe : h;
 }
 
+bool xmake_direct_lea(const struct xinsn *x)
+{
+    const ZydisDecodedOperand *op = &x->ops[1];
+    unsigned base = address_host(op->mem.base), index = address_host(op->mem.index);
+
+    return x_host(reg_of(&x->ops[0])) != X_IN_MEMORY && base < 16 &&
+           !(x->zi.raw.modrm.mod == 0 && x->zi.raw.sib.base == 5) && (index < 16 || index == 0xff);
+}
+
 static void emit_lea(struct maker *m, unsigned index)
 {
     const struct xinsn *x = &m->insn[index];
     const ZydisDecodedOperand *op = &x->ops[1];
     unsigned g = reg_of(&x->ops[0]);
-    unsigned base = address_host(op->mem.base), index_reg = address_host(op->mem.index);
 
-    if (x_host(g) != X_IN_MEMORY && base < 16 && !(x->zi.raw.modrm.mod == 0 && x->zi.raw.sib.base == 5) &&
-        (index_reg < 16 || index_reg == 0xff)) {
-        x_lea(&m->e, x->zi.operand_width == 64 && x->zi.address_width == 64, x_host(g), base, index_reg,
-              op->mem.scale ? op->mem.scale : 1,
+    if (xmake_direct_lea(x)) {
+        x_lea(&m->e, x->zi.operand_width == 64 && x->zi.address_width == 64, x_host(g),
+              address_host(op->mem.base), address_host(op->mem.index), op->mem.scale ? op->mem.scale : 1,
               op->mem.disp.has_displacement ? (int32_t)op->mem.disp.value : 0);
         return;
     }
@@ -289,7 +369,7 @@ static void emit_target(struct maker *m, unsigned index)
 {
     if (m->insn[index].mem) {
         xmake_memory(m, index);
-        load_r10(m, H_R10);
+        load_r10(m, H_R10, 0);
     } else
         xmake_get_reg(m, H_R10, reg_of(&m->insn[index].ops[0]));
 }
@@ -314,9 +394,10 @@ static void emit_call(struct maker *m, unsigned index)
         check_target(m, index);
         x_store(&m->e, H_R10, XOFF(x.target));
     }
-    xmake_push_place(m, index);
-    store_r10_imm(m, next_linear(m, index));
-    xmake_move_sp(m, -8);
+    int32_t at = stack_place(m, index, true);
+    store_r10_imm(m, at, next_linear(m, index));
+    move_sp_for(m, index, -8);
+    settle_sp(m);
     if (indirect) {
         x_load(&m->e, H_R10, XOFF(x.target));
         xmake_indirect(m);
@@ -329,8 +410,9 @@ static void emit_ret(struct maker *m, unsigned index)
     const ZydisDecodedInstruction *zi = &m->insn[index].zi;
     unsigned extra = zi->raw.imm[0].size ? (unsigned)zi->raw.imm[0].value.u & 0xffff : 0;
 
-    xmake_pop_place(m, index);
-    load_r10(m, H_R10);
+    int32_t at = stack_place(m, index, false);
+    settle_sp(m);
+    load_r10(m, H_R10, at);
     check_target(m, index);
     xmake_move_sp(m, 8 + (int)extra);
     xmake_indirect(m);
@@ -343,7 +425,7 @@ static void emit_plain(struct maker *m, unsigned index)
     unsigned stubs = m->stubs;
     uint8_t state = m->state;
 
-    if (x->mem)
+    if (x->mem && !x->grouped)
         xmake_memory(m, index);
     if (x->keep_cf) {
         restore_cf(m);
@@ -365,9 +447,14 @@ static void emit_plain(struct maker *m, unsigned index)
 bool xmake_insn(struct maker *m, unsigned index)
 {
     unsigned first_stub = m->stubs;
+    enum xkind kind = (enum xkind)m->insn[index].kind;
     bool more = false;
 
-    switch ((enum xkind)m->insn[index].kind) {
+    if (!m->insn[index].grouped || kind == XK_PLAIN)
+        settle_sp(m);
+    if (m->insn[index].group)
+        emit_group(m, index);
+    switch (kind) {
     case XK_PLAIN:
         emit_plain(m, index);
         more = true;
@@ -430,7 +517,12 @@ bool xmake_insn(struct maker *m, unsigned index)
         xmake_interpreted(m, index, false);
         break;
     }
-    if (more)
-        join(m, first_stub, index);
-    return more;
+    if (!more)
+        return false;
+    join(m, first_stub, index);
+    if (m->insn[index].grouped && m->groups) {
+        settle_sp(m);
+        join_groups(m, index);
+    }
+    return true;
 }

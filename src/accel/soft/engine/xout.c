@@ -71,14 +71,25 @@ static const struct xkept *kept(struct cpu *c, const uint8_t *at)
     for (; *p == XCALL; p += XCALL_BYTES)
         behind++;
     w->unit = xmeta_at(k, p + 1);
-    const struct xslow *s = (const struct xslow *)(void *)(k->meta + (size_t)w->unit->slow * 8);
-    s += w->unit->n_slow - 1 - behind;
-    w->at = s->at;
-    w->go_on = s->go_on;
-    w->index = s->index;
+    w->way =
+        (const struct xslow *)(void *)(k->meta + (size_t)w->unit->slow * 8) + w->unit->n_slow - 1 - behind;
     w->key = (uintptr_t)at;
-    insn_decode(w->unit->guest + w->at, (unsigned)(w->unit->bytes - w->at), MODE_64, &w->insn);
+    insn_decode(w->unit->guest + w->way->at, (unsigned)(w->unit->bytes - w->way->at), MODE_64, &w->insn);
     return w;
+}
+
+/* Instruction n of a group, at c->rip. */
+static const struct insn *kept_further(struct cpu *c, const uint8_t *at, const struct xunit *u, unsigned n)
+{
+    uintptr_t key = (uintptr_t)at | (uintptr_t)n << 48;
+    struct xkept *w = &c->priv->xkept[((uintptr_t)at + n * 61) & (XKEPT - 1)];
+
+    if (w->key != key) {
+        unsigned from = (unsigned)(c->rip - u->linear);
+        w->key = key;
+        insn_decode(u->guest + from, u->bytes - from, MODE_64, &w->insn);
+    }
+    return &w->insn;
 }
 
 /* Vector instructions may run as themselves now: up to which kind. MXCSR must have all exceptions masked, for
@@ -113,32 +124,62 @@ static void refill(struct cpu *c, const struct insn *in)
     ftlb_refill(c, c->gpr[X86_RSP] - 8);
 }
 
-uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
+/* One instruction; true: it came to its end, and nothing speaks against the next. */
+static bool interpret(struct cpu *c, const struct insn *in)
 {
-    const struct xkept *w = kept(c, at);
-    const struct xunit *u = w->unit;
-    const struct insn *in = &w->insn;
-    struct xcache *k = c->engine->xlate;
-    unsigned left = u->insns - w->index;
-
-    c->rip = u->linear + w->at;
     uint64_t next = c->rip + in->len;
-    if (k->counting)
-        c->icount -= left;
+
     c->leave_block = 0;
     c->priv->n_slow++;
-    refill(c, in);
     do {
         c->next_rip = next;
         in->exec(c, in);
     } while (c->next_rip == c->rip && (in->flags & (INSN_REP | INSN_REPNE)) && !wanted_outside(c));
     c->rip = c->next_rip;
     c->icount++;
-    if (c->rip == next && !c->leave_block && !u->dead && c->tlb_user == u->set && !wanted_outside(c) &&
-        w->go_on && (!u->vec || want_vectors(c, u))) {
+    return c->rip == next && !c->leave_block && !wanted_outside(c);
+}
+
+/* The fast TLB did not know a group's bytes. True: now it does. */
+static bool group_known(struct cpu *c, struct xunit *u, const struct xslow *way)
+{
+    uint64_t linear = c->gpr[way->base] + (uint64_t)(int64_t)way->low;
+    bool two_pages = (linear & 0xfff) + way->bytes > 4096;
+
+    ftlb_refill(c, linear);
+    if (!two_pages && ftlb_knows(c, linear, way->write))
+        return true;
+    if ((two_pages || ftlb_knows(c, linear, false)) && u->crossed < XCROSSED && ++u->crossed == XCROSSED) {
+        c->engine->xlate->alone[xalone_index(u->linear)] = 1;
+        xcache_drop(c, u);
+    }
+    return false;
+}
+
+uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
+{
+    const struct xkept *w = kept(c, at);
+    struct xunit *u = w->unit;
+    struct xcache *k = c->engine->xlate;
+    const struct xslow way = *w->way;
+    const struct insn in = w->insn;
+    unsigned left = u->insns - way.index, n = 0;
+    uint64_t seen = c->priv->xcache_seen; /* who waits for others may find the cache emptied */
+
+    c->rip = u->linear + way.at;
+    if (way.count > 1 && group_known(c, u, &way))
+        return xcode_at(k, u->code) + way.probe;
+    if (k->counting)
+        c->icount -= left;
+    if (way.count == 1)
+        refill(c, &in);
+    bool on = interpret(c, &in) && c->priv->xcache_seen == seen;
+    while (on && ++n < way.count)
+        on = interpret(c, kept_further(c, at, u, n)) && c->priv->xcache_seen == seen;
+    if (on && !u->dead && c->tlb_user == u->set && way.go_on && (!u->vec || want_vectors(c, u))) {
         if (k->counting)
-            c->icount += left - 1;
-        return xcode_at(k, u->code) + w->go_on;
+            c->icount += left - way.count;
+        return xcode_at(k, u->code) + way.go_on;
     }
     if (c->db_pending | c->debug_exit) {
         if (!(c->shadow & 2))
