@@ -5,6 +5,7 @@
  *     xlate.c    one unit: guest instructions in, host instructions out; xops.c its instructions
  *     xinsn.c    one instruction: which kind it is, and its re-encoding with other registers
  *     xsys.c     instructions of the kernel, and divisions
+ *     xgroup.c   accesses that share one probe
  *     xglue.c    the code around units: in, out, and the ways to C
  *     xout.c     the C side of the ways out
  *     xcache.c   units: found, linked, dropped
@@ -23,10 +24,10 @@
  * interpreter for one instruction: the glue puts all registers back into struct cpu, C executes it, and the
  * unit goes on behind it. So every fault is raised by the interpreter, and state is precise by construction.
  *
- * Units. A unit is straight code on one page, entered at its top, left at any of its branches; made for one
- * linear and one physical address and one TLB set. Branches within a page are linked directly: while one unit
- * of a page may run, all of that page may. Other branches go by the jump cache (xfast.h). Backward links and
- * indirect jumps look at xfast.poll.
+ * Units. A unit is straight code on one page, entered before its first instruction (enum xentry), left at any
+ * of its branches; made for one linear and one physical address and one TLB set. Branches within a page are
+ * linked directly: while one unit of a page may run, all of that page may. Other branches go by the jump
+ * cache (xfast.h). Backward links and indirect jumps look at xfast.poll.
  */
 #ifndef ENGINE_XLATE_H
 #define ENGINE_XLATE_H
