@@ -9,6 +9,7 @@ static void step_one(struct cpu *c)
     struct insn in;
 
     cpu_check_pending(c);
+    c->rflags &= ~(uint64_t)X86_RF; /* as in the loop: IRET loads it */
     c->shadow_set = 0;
     block_decode_one(c, &in);
     c->next_rip = c->rip + in.len;
@@ -16,7 +17,6 @@ static void step_one(struct cpu *c)
         c->next_rip &= 0xffffffffull;
     in.exec(c, &in);
     c->rip = c->next_rip;
-    c->rflags &= ~(uint64_t)X86_RF;
     c->icount++;
     c->shadow = c->shadow_set ? c->shadow : 0;
 }

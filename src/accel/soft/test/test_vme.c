@@ -223,7 +223,8 @@ static void every_image(bool iret)
                                       2 | X86_IF | X86_TF,
                                       2 | X86_IOPL | X86_NT | X86_DF | X86_OF | X86_CF,
                                       2 | X86_IOPL | X86_IF | X86_ZF,
-                                      2 | X86_VIF | X86_VIP | X86_AC | X86_ID | X86_IF};
+                                      2 | X86_VIF | X86_VIP | X86_AC | X86_ID | X86_IF,
+                                      2 | X86_RF | X86_SF};
     struct harness *h = h_new(1);
 
     for (unsigned i = 0; i < 1 << 6; i++)
