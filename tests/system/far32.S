@@ -13,9 +13,9 @@
     .endr
     .irp how, ljmp, lcall
     case "\how to 0x1c in the LDT", user, "\how $0x1f, $1f; 1:", "mov $LDT, %eax; lldt %ax"
-    case "\how beyond the limit", kernel, "\how $FREE, $0x20001", "segment FREE, 0, 0x20000, 0x9b"
+    case "\how beyond the limit", kernel, "\how $FREE, $bare_landing", "segment FREE, 0, 0xfff, 0x9b"
     case "\how to not mapped", kernel, "\how $KCODE, $0x50000000"
-    case "\how to absent code beyond the limit", kernel, "\how $FREE, $0x20001", "segment FREE, 0, 0x20000, 0x1b"
+    case "\how to absent code beyond the limit", kernel, "\how $FREE, $bare_landing", "segment FREE, 0, 0xfff, 0x1b"
     case "\how, 16 bits", kernel, "\how\()w *(%ebx)", "movl $(FREE << 16 | 0x10), DATA; segment FREE, \
         bare_landing-0x10, \
         0xffff, 0x9b", bx=DATA
@@ -80,10 +80,10 @@
     case "lret to user, 16-bit stack, 8 bytes", kernel, "push $UDATA16 | 3; push $0x1234fffc; push $0; push $0; \
         push $UCODE | 3; push $user_landing; lret $8"
     case "lret, upper half of the selector", kernel, "push $0x12340000 | KCODE; push $1f; lret; 1:"
-    case "lret beyond the limit", kernel, "push $FREE; push $0x20001; lret", "segment FREE, 0, 0x20000, 0x9b"
+    case "lret beyond the limit", kernel, "push $FREE; push $bare_landing; lret", "segment FREE, 0, 0xfff, 0x9b"
     case "lret to user beyond the limit", kernel, "push $UDATA | 3; push $user_stack; push $FREE | 3; \
-        push $0x20001; lret", \
-        "segment FREE, 0, 0x20000, 0xfb"
+        push $user_landing; lret", \
+        "segment FREE, 0, 0xfff, 0xfb"
     case "lret to not mapped", kernel, "push $KCODE; push $0x50000000; lret"
     case "lret, second half of the stack not mapped", user, "mov %ecx, %esp; lret", "pte 0, 7; movl $0, window + 4", \
         cx=WINDOW+0xffc
@@ -141,9 +141,9 @@
         jmp 3f; \
         2: mov 8(%esp), %eax; lret $8; 3:"
     case "call gate beyond the limit of the code", user, "lcall $FREE, $0", \
-        "call_gate 0x20001, FREE+8; segment FREE+8, 0, 0x20000, 0x9b"
+        "call_gate bare_landing, FREE+8; segment FREE+8, 0, 0xfff, 0x9b"
     case "call gate beyond the limit of the code, kernel", kernel, "lcall $FREE, $0", \
-        "call_gate 0x20001, FREE+8; segment FREE+8, 0, 0x20000, 0x9b"
+        "call_gate bare_landing, FREE+8; segment FREE+8, 0, 0xfff, 0x9b"
     case "call gate to 16-bit code", user, "lcall $FREE, $0", "call_gate 0, TASK_CODE16"
     case "call gate to 16-bit code, upper half of the offset", user, "lcall $FREE, $0", "call_gate 0x10000, \
         TASK_CODE16"

@@ -18,7 +18,7 @@ extern u8 stubs[], task_landing[], task_stub[], kernel_stack[], esp0_stack[], es
 u64 gdt[GDT_SIZE / 8], ldt[4], idt[VECTORS];
 u32 tss[0x2200 / 4], task[0x68 / 4], task16[0x2c / 4];
 
-static u32 catchers[CATCHERS][0x68 / 4];
+u32 catchers[CATCHERS][0x68 / 4];
 static u32 catcher_stacks[CATCHERS][256];
 
 static const u64 descriptors[GDT_SIZE / 8] = {
@@ -72,9 +72,9 @@ static void fill_task(u32 *t, const void *ip, const void *sp)
     t[7] = (u32)directory;
     t[8] = (u32)ip;
     t[9] = 2;
-    for (unsigned i = 0; i < 8; i++)
-        t[10 + i] = 0xa0 + i;
+    t[10] = 0xa0; /* EAX, ESP, EBP */
     t[14] = (u32)sp;
+    t[15] = 0xa5;
     for (unsigned i = 0; i < 6; i++)
         t[18 + i] = segments[i];
     t[25] = 0x68 << 16;
@@ -89,10 +89,11 @@ static void fill_task16(void)
     t[1] = 0x7000;
     t[2] = KDATA;
     t[8] = 2;
-    for (unsigned i = 0; i < 8; i++)
-        t[9 + i] = (u16)(0xb0 + i);
-    t[13] = 0x8000; /* SP */
-    t[17] = t[19] = t[20] = KDATA;
+    t[9] = 0xb0; /* AX, SP, BP */
+    t[13] = 0x8000;
+    t[14] = 0xb5;
+    t[17] = t[20] = KDATA;
+    t[19] = KDATA16;
     t[18] = TASK_CODE16;
 }
 
@@ -124,6 +125,7 @@ static void reset_segments(const struct row *row)
     tss[4] = DATA1 | 1;
     tss[5] = (u32)esp2_stack;
     tss[6] = DATA2 | 2;
+    tss[7] = (u32)directory;
     tss[25] = 0x68 << 16;
     fill_task(task, task_landing, task_stack);
     fill_task16();
@@ -239,7 +241,8 @@ static void reset_begin(const struct row *row)
 
 void machine_reset(const struct row *row)
 {
-    __asm__ volatile("mov %0, %%dr7" : : "r"(0x400)); /* what follows touches much that is watched */
+    /* what follows touches much that is watched, and page tables */
+    __asm__ volatile("mov %0, %%dr7\n mov %1, %%cr0" : : "r"(0x400), "r"(0x10033));
     reset_segments(row);
     load_tables();
     reset_paging();
@@ -334,6 +337,22 @@ static void report_stack(void)
     }
 }
 
+/* Is a word worth telling? Not when a task switch saved in the old TSS what the case began with. */
+static int telling(const u32 *at, u32 was)
+{
+    const word segments[] = {begin.es, begin.cs, begin.ss, begin.ds, begin.fs, begin.gs};
+    unsigned i = (u32)(at - tss);
+    int switched = before[2][8] != tss[8];
+
+    if (switched && i == 9) {
+        changed("oldrf", 0, *at / FL_RF & 1);
+        return (*at & ~FL_RF) != (begin.fl & ~FL_RF);
+    }
+    if (!switched || i < 10 || i >= 24)
+        return *at != was;
+    return *at != (i < 18 ? begin.gpr[i - 10] : segments[i - 18]);
+}
+
 void machine_report(void)
 {
     changed("tr", begin.tr, caught.tr);
@@ -342,15 +361,15 @@ void machine_report(void)
     changed("dr7", begin.dr7, caught.dr7);
     for (unsigned i = 0; i < WATCHED; i++)
         for (unsigned j = 0; j < watched[i].size / 4; j++) {
-            u32 is = ((const u32 *)watched[i].at)[j];
-            if (before[i][j] == is)
+            const u32 *at = (const u32 *)watched[i].at + j;
+            if (!telling(at, before[i][j]))
                 continue;
             put(' ');
             print(watched[i].name);
             put('+');
             hex(j * 4);
             put('=');
-            hex(is);
+            hex(at == tss + 9 ? *at & ~FL_RF : *at);
         }
     report_stack();
 }

@@ -96,7 +96,7 @@ def results(log):
 def compare(image, place, ours, theirs):
     """Complaints about a place's log beside the software engine's, and how many cases there are."""
     if place == "bed":  # KVM, and QEMU below it, push RF for some faults only
-        ours, theirs = ([re.sub(r" rf=[01]\b", "", line) for line in log] for log in (ours, theirs))
+        ours, theirs = ([re.sub(r" (old)?rf=[01]\b", "", line) for line in log] for log in (ours, theirs))
     (mine, my_headings), (other, headings) = results(ours), results(theirs)
     bad, used, differences = [], set(), DIFFERENCES[image][place]
     for log, who in ((my_headings, "soft"), (headings, place)):

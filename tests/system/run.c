@@ -7,8 +7,6 @@
 
 void suite_main(void);
 
-#define FL_RF 0x10000ul
-
 struct regs begin;
 volatile struct regs caught;
 

@@ -16,6 +16,8 @@ enum {
 #define MODE_CPL(m)  ((m)&3)
 #define MODE_V86(m)  ((m) >> 3 & 1)
 
+#define FL_RF 0x10000ul
+
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;

@@ -219,13 +219,16 @@ void task_switch(struct cpu *c, uint16_t sel, const struct task_cause *why)
     const struct layout *new = d.attr & 8 ? &tss32 : &tss16;
     read_image(c, new, d.base, &m);
     linear_probe_write(c, c->tr.base, old->limit + 1, cpu_system_set(c));
-    linear_probe_write(c, d.base, 2, cpu_system_set(c));
+    if (nested)
+        linear_probe_write(c, d.base, 2, cpu_system_set(c));
 
     if (!nested)
         set_busy(c, c->tr.sel, false);
     save_old(c, old, why->return_rip, how == TASK_IRET ? why->flags & ~(uint64_t)X86_NT : why->flags);
     if (nested)
         cpu_sys_store(c, d.base, 2, c->tr.sel);
+    else
+        read_image(c, new, d.base, &m); /* a task may return to itself */
     if (how != TASK_IRET)
         set_busy(c, sel, true);
     desc_to_seg(&d, sel, &c->tr);
@@ -235,10 +238,10 @@ void task_switch(struct cpu *c, uint16_t sel, const struct task_cause *why)
     load_cr3(c, m.cr3, why->ext);
     load_segments(c, &m, why->ext);
     c->leave_block = 1;
-    if (why->has_error)
-        push_error(c, new->size, why);
     if (m.ip > c->seg[X86_CS].limit)
         cpu_gp(c, why->ext);
+    if (why->has_error)
+        push_error(c, new->size, why);
     if (m.trap)
         cpu_debug_trap(c, 0x8000);
 }
