@@ -1,7 +1,7 @@
 /*
  * ratelimit: at most `burst` events at once and one more every `interval_ms`. Zero-initialised means 10 and
  * 1000. Lives inside the object whose guest-triggered messages it limits; any thread (a race may let one
- * message more through).
+ * message more through). For messages, log_guest (base/log.h) asks it.
  */
 #ifndef BASE_RATELIMIT_H
 #define BASE_RATELIMIT_H

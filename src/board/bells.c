@@ -20,7 +20,7 @@ static void tell(struct accel *a, const struct mem_view *v, const struct mem_vie
                 continue;
             int r = accel_doorbell(a, gpa, 0, bell->eventfd, on, &e);
             if (r && r != -ENOTSUP && on) /* the device is called then, as without any */
-                log_debug("%s: no doorbell: %s", s->region->name, e.msg);
+                log_guest(NULL, LOG_DEBUG, "%s: no doorbell: %s", s->region->name, e.msg);
         }
     }
 }

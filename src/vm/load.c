@@ -30,8 +30,8 @@ static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, 
                              .decompress = vm->cfg.kernel_decompress};
     int r = boot_load(&bc, vm->mem, bsp, &info, e);
     if (!r)
-        log_info("%s: %s entry at 0x%llx, %s", vm->cfg.kernel, boot_entry_name(info.entry),
-                 (unsigned long long)info.entry_gpa, info.packed ? info.packed : "not packed");
+        log_guest(NULL, LOG_INFO, "%s: %s entry at 0x%llx, %s", vm->cfg.kernel, boot_entry_name(info.entry),
+                  (unsigned long long)info.entry_gpa, info.packed ? info.packed : "not packed");
     return r;
 }
 

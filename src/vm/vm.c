@@ -40,7 +40,8 @@ static void on_debug_exit(void *opaque, uint32_t code)
 static void on_panic(void *opaque, uint8_t events)
 {
     (void)opaque;
-    log_warn("the guest's kernel panicked%s", events & 2 ? " (a crash kernel is loaded)" : "");
+    log_guest(NULL, LOG_WARN, "the guest's kernel panicked%s",
+              events & 2 ? " (a crash kernel is loaded)" : "");
 }
 
 static void on_escape_quit(void *opaque)
@@ -379,7 +380,7 @@ static void on_request(void *opaque, uint32_t events)
         finish(vm, VM_CRASHED);
     }
     if (bits & REQUEST_RESET) {
-        log_info("the guest resets the machine by %s", atomic_load(&vm->reset_by));
+        log_guest(NULL, LOG_INFO, "the guest resets the machine by %s", atomic_load(&vm->reset_by));
         if (vm->cfg.no_reboot)
             finish(vm, VM_RESET);
         else if (atomic_load(&vm->end) == VM_END_NONE)

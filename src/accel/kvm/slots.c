@@ -120,7 +120,7 @@ static void add_new(struct kvm_accel *k, const struct kvm_slot *want)
         struct kvm_slot *grown = realloc(k->slots, cap * sizeof *grown);
 
         if (!grown) {
-            log_error("kvm: out of memory for memory slots");
+            log_guest(NULL, LOG_ERROR, "kvm: out of memory for memory slots");
             return;
         }
         k->slots = grown;
@@ -129,8 +129,8 @@ static void add_new(struct kvm_accel *k, const struct kvm_slot *want)
     s.id = free_id(k);
     r = s.id == UINT32_MAX ? -ENOSPC : tell(k, &s, true);
     if (r < 0) {
-        log_error("kvm: memory slot %#llx+%#llx: %s", (unsigned long long)s.gpa, (unsigned long long)s.size,
-                  strerror(-r));
+        log_guest(NULL, LOG_ERROR, "kvm: memory slot %#llx+%#llx: %s", (unsigned long long)s.gpa,
+                  (unsigned long long)s.size, strerror(-r));
         return;
     }
     k->slots[k->slot_count++] = s;

@@ -351,7 +351,8 @@ static void serve(struct soft *s, struct soft_mailbox *b)
     case OP_LOG:
         memcpy(text, b->text, sizeof(text));
         text[sizeof(text) - 1] = 0;
-        log_msg(value <= LOG_DEBUG ? (enum log_level)value : LOG_DEBUG, "%s", text);
+        if (s->cfg.debug_exceptions) /* asked for; else there is nothing that it could want to say */
+            log_debug("%s", text);
         break;
     default:
         break;

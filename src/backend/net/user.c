@@ -129,8 +129,7 @@ static void deliver(struct user *u)
 static void guest_error(const char *msg, void *opaque)
 {
     struct user *u = opaque;
-    if (ratelimit_ok(&u->complaints))
-        log_debug("user network: %s", msg);
+    log_guest(&u->complaints, LOG_DEBUG, "user network: %s", msg);
 }
 
 static int64_t clock_ns(void *opaque)

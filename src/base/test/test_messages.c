@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/check.h"
@@ -125,6 +126,52 @@ static void a_broken_invariant_aborts_with_its_place(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+static void guest_of_many_objects(void)
+{
+    static struct ratelimit own[50]; /* as many devices, each with its burst and none of it spent */
+    for (unsigned i = 0; i < 1000; i++)
+        for (unsigned k = 0; k < 50; k++)
+            log_guest(&own[k], LOG_WARN, "device %u of the guest's", k);
+    for (unsigned i = 0; i < 50000; i++)
+        log_guest(NULL, LOG_ERROR, "what has no limit of its own");
+}
+
+static void all_of_a_guests_messages_together_are_bounded(void **state)
+{
+    static char out[1 << 16];
+    unsigned lines = 0;
+    (void)state;
+    capture(guest_of_many_objects, out, sizeof out);
+    for (const char *p = out; (p = strchr(p, '\n')); p++)
+        lines++;
+    /* 100000 messages take less than 10 s */
+    assert_in_range(lines, LOG_GUEST_BURST, LOG_GUEST_BURST + 10 * LOG_GUEST_A_SECOND);
+}
+
+static void guest_in_time(void)
+{
+    struct ratelimit own = {.burst = 1, .interval_ms = 1};
+    for (unsigned i = 0; i < 100; i++)
+        log_guest(&own, LOG_WARN, "a");
+    nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 100000000},
+              NULL); /* a token of all guests' is earned */
+    log_guest(&own, LOG_DEBUG, "unseen");
+    log_guest(&own, LOG_WARN, "b");
+}
+
+static void a_line_says_how_many_were_left_out_before_it(void **state)
+{
+    static char out[4096];
+    (void)state;
+    capture(guest_of_many_objects, out, sizeof out); /* nothing is left to spend */
+    capture(guest_in_time, out, sizeof out);
+    const char *b = strstr(out, "liege: b (");
+    assert_non_null(b);
+    assert_true(strtoul(b + strlen("liege: b ("), NULL, 10) >= 99);
+    assert_non_null(strstr(b, " of the guest's messages left out)\n"));
+    assert_null(strstr(out, "unseen"));
+}
+
 static void a_rate_limit_lets_a_burst_through_and_counts_the_rest(void **state)
 {
     struct ratelimit r = {.burst = 3, .interval_ms = 1000000};
@@ -192,6 +239,8 @@ int main(void)
         cmocka_unit_test(log_lines_below_the_level_are_dropped_and_each_entry_is_one_line),
         cmocka_unit_test(a_log_line_keeps_errno),
         cmocka_unit_test(a_broken_invariant_aborts_with_its_place),
+        cmocka_unit_test(all_of_a_guests_messages_together_are_bounded),
+        cmocka_unit_test(a_line_says_how_many_were_left_out_before_it),
         cmocka_unit_test(a_rate_limit_lets_a_burst_through_and_counts_the_rest),
         cmocka_unit_test(a_zeroed_rate_limit_has_the_defaults),
         cmocka_unit_test(a_rate_limit_earns_tokens_as_time_passes),

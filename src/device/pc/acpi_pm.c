@@ -46,8 +46,9 @@ static void sleep_control(struct acpi_pm *a, uint8_t v)
     if (a->sleep_type == ACPI_PM_S5_TYPE) {
         if (a->cfg.power_off)
             a->cfg.power_off(a->cfg.opaque);
-    } else if (ratelimit_ok(&a->complaints)) {
-        log_warn("acpi: the guest asked for sleep type %u, which this machine does not have", a->sleep_type);
+    } else {
+        log_guest(&a->complaints, LOG_WARN,
+                  "acpi: the guest asked for sleep type %u, which this machine does not have", a->sleep_type);
     }
 }
 

@@ -92,14 +92,12 @@ void virtio_broken(struct virtio_dev *d, const char *fmt, ...)
 {
     if (d->status & VIRTIO_STATUS_NEEDS_RESET)
         return;
-    if (ratelimit_ok(&d->complaints)) {
-        char what[200];
-        va_list ap;
-        va_start(ap, fmt);
-        vsnprintf(what, sizeof(what), fmt, ap);
-        va_end(ap);
-        log_warn("%s: %s; stopped until the guest's driver resets it", d->name, what);
-    }
+    char what[200];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    log_guest(&d->complaints, LOG_WARN, "%s: %s; stopped until the guest's driver resets it", d->name, what);
     d->status |= VIRTIO_STATUS_NEEDS_RESET;
     notify_config(d);
 }
