@@ -14,8 +14,10 @@ enum {
     DO_VIRTIO = 16,
     DO_MSR = 32,
     DO_WALK = 64,
-    DO_RESETS = 128
+    DO_RESETS = 128,
+    DO_RUBBISH = 256
 };
+enum { USER_CODE = 0x1b, USER_DATA = 0x23, TIMER_VECTOR = 0x2f };
 #define PLAYGROUND      0x2000000ull /* 32 to 64 MiB */
 #define PLAYGROUND_SIZE 0x2000000ull
 #define ECAM            0xe0000000ull
@@ -31,6 +33,11 @@ struct cpu {
     void *back[5];
     bool armed;
     unsigned burst, index;
+    struct tss {
+        uint32_t reserved;
+        uint64_t rsp0, others[11];
+        uint16_t zero, io_map;
+    } __attribute__((packed)) tss;
 };
 
 extern unsigned what;
@@ -52,9 +59,10 @@ static inline uint64_t rnd(void)
     return c->rng * 0x9e3779b97f4a7c15ull >> 7 ^ c->rng;
 }
 
-uint64_t value(void);  /* random, often of the kind that breaks things */
-uint64_t target(void); /* an address to give to a device */
-void window(void);     /* let interrupts in for a moment */
+uint64_t value(void);      /* random, often of the kind that breaks things */
+uint64_t target(void);     /* an address to give to a device */
+void window(void);         /* let interrupts in for a moment */
+void run_user(uint64_t a); /* run what lies there without privilege for a moment, in a TRY */
 
 /* Run the statement; an exception in it ends it. */
 #define TRY(...)                                                                                             \

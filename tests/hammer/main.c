@@ -20,6 +20,7 @@ struct gate {
     uint16_t mid;
     uint32_t high, zero;
 } idt[256] __attribute__((aligned(16)));
+extern uint64_t gdt[];
 extern const uint8_t start[], etext[], gates[], trampoline[], trampoline_end[], bounce[];
 
 void *memcpy(void *to, const void *from, size_t n)
@@ -40,16 +41,34 @@ struct frame {
     uint64_t scratch[9], vector, error, rip, cs, rflags, rsp, ss;
 };
 
+static bool from_user(const struct frame *f)
+{
+    return f->cs & 3;
+}
+
 static void end_of_try(struct frame *f)
 {
+    if (from_user(f)) {
+        f->cs = 0x08;
+        f->ss = 0x10;
+        f->rsp = (uint64_t)f;
+        me()->burst = 0;
+    }
     f->rip = (uint64_t)bounce;
     f->rsp = (f->rsp - 256) & ~15ull;
-    f->rflags &= ~0x200ull;
+    f->rflags &= ~0x700ull;
 }
 
 void trap(struct frame *f)
 {
     struct cpu *c = me();
+    if (from_user(f)) { /* an exception, the end of its time, or a wire that stays up */
+        if (f->vector >= 32)
+            wr(LAPIC + 0xb0, 4, 0);
+        if (f->vector < 32 || f->vector == TIMER_VECTOR || ++c->burst > 20)
+            end_of_try(f);
+        return;
+    }
     if (f->vector == 2) {
         if (c->armed && (f->rip < (uint64_t)start || f->rip >= (uint64_t)etext))
             end_of_try(f);
@@ -83,6 +102,38 @@ void window(void)
     me()->burst = 1;
     __asm__ volatile("sti; nop; nop; cli" ::: "memory");
     me()->burst = 0;
+}
+
+/* A CPU's own TSS, for the way back from user code. */
+static void load_tss(struct cpu *c)
+{
+    uint64_t at = (uint64_t)&c->tss, *d = &gdt[5 + 2 * c->index];
+    c->tss.io_map = sizeof(c->tss);
+    d[0] = (sizeof(c->tss) - 1) | (at & 0xffffff) << 16 | 0x89ull << 40 | (at >> 24 & 0xff) << 56;
+    d[1] = at >> 32;
+    __asm__ volatile("ltr %w0" ::"r"((5 + 2 * c->index) * 8) : "memory");
+}
+
+/* It does not come back but by trap(): returning leads to where nothing is mapped. */
+void run_user(uint64_t a)
+{
+    struct cpu *c = me();
+    uint64_t sp, stack = PLAYGROUND + PLAYGROUND_SIZE - 0x1000 * (1 + c->index);
+    __asm__ volatile("mov %%rsp, %0" : "=r"(sp));
+    c->tss.rsp0 = (sp - 1024) & ~15ull;
+    wr(stack, 8, 0xffffffffffffff00);
+    for (unsigned i = 0; i < 4; i++)
+        window();
+    wr(LAPIC + 0xf0, 4, 0x1ff);
+    wr(LAPIC + 0x80, 4, 0);
+    wr(LAPIC + 0x3e0, 4, 0xb);
+    wr(LAPIC + 0x320, 4, TIMER_VECTOR);
+    wr(LAPIC + 0x380, 4, 200000);
+    c->burst = 1;
+    __asm__ volatile("push %0; push %1; push $0x202; push %2; push %3; iretq" ::"i"(USER_DATA), "r"(stack),
+                     "i"(USER_CODE), "r"(a)
+                     : "memory");
+    __builtin_unreachable();
 }
 
 uint64_t value(void)
@@ -146,14 +197,14 @@ static void options(const char *p)
     }
 }
 
-/* The first 64 GiB one to one. */
+/* The first 64 GiB one to one, all of it user code's, too, but our own image (16 to 32 MiB). */
 void setup(const uint8_t *zero_page)
 {
-    pml4[0] = (uint64_t)pdpt | 3;
+    pml4[0] = (uint64_t)pdpt | 7;
     for (unsigned g = 0; g < 64; g++) {
-        pdpt[g] = (uint64_t)pd[g] | 3;
+        pdpt[g] = (uint64_t)pd[g] | 7;
         for (uint64_t i = 0; i < 512; i++)
-            pd[g][i] = (uint64_t)g << 30 | i << 21 | 0x83;
+            pd[g][i] = (uint64_t)g << 30 | i << 21 | (g == 0 && i >= 8 && i < 16 ? 0x83 : 0x87);
     }
     for (unsigned v = 0; v < 256; v++) {
         uint64_t at = (uint64_t)gates + 16 * v;
@@ -180,8 +231,9 @@ static void wake_others(void)
     }
 }
 
-/* What a CPU fetches from registers and runs may be a HLT, or a jump to itself: an NMI to all others gets it
- * out of there. Not before all of them have an IDT; there are as many as CPUID leaf 0xB says. */
+/* What a CPU fetches from registers and runs with all privileges may be a HLT, or a jump to itself: an NMI to
+ * all others gets it out of there. Not before all of them have an IDT; there are as many as CPUID leaf 0xB
+ * says. */
 static void alert_others(void)
 {
     unsigned a = 0xb, n, c = 1, d;
@@ -194,6 +246,7 @@ void hammer(unsigned index)
 {
     struct cpu *c = me();
     c->index = index;
+    load_tss(c);
     __atomic_fetch_add(&up, 1, __ATOMIC_SEQ_CST);
     c->rng = (seed + 1) * 0x9e3779b97f4a7c15ull + index * 0xd1342543de82ef95ull;
     if (index == 0) {

@@ -41,6 +41,12 @@ static uint64_t tame_bits(uint64_t v)
     return 0x6c >> (v & 7) & 1 ? v & ~7ull : v;
 }
 
+/* A BAR over our image would take our own code away: writes there are whole, and leave it above 2 GiB. */
+static bool is_bar(uint64_t a, unsigned size)
+{
+    return a - ECAM < 0x10000000 && (a & 0xfff) + size > 0x10 && (a & 0xfff) < 0x28;
+}
+
 static uint64_t tame(uint64_t a, unsigned size, uint64_t v)
 {
     bool table = a >= BARS && a < BARS + 0x20000000 && (a & 0x4000);
@@ -55,6 +61,12 @@ void poke(uint64_t a, unsigned size, uint64_t v)
     uint64_t icr = a - (LAPIC + 0x300);
     if (icr + size + 16 < 48 && ((what & DO_RESETS) == 0))
         v = 0x40000 | (v & 0xff);
+    if (is_bar(a, size)) {
+        a &= ~3ull, size = 4;
+        if ((a & 0xfff) < 0x10)
+            a = (a & ~0xfffull) | 0x10;
+        v |= 0x80000000;
+    }
     wr(a, size, tame(a, size, v));
 }
 
@@ -134,9 +146,11 @@ static void odd_access(uint64_t a, uint64_t v)
     case 10:
         __asm__ volatile("fxsave (%0)" ::"r"(a & ~15ull) : "memory");
         break;
-    default: /* fetching code from registers: seldom, for not everybody comes back from there */
-        if ((rnd() & 15) == 0)
+    default: /* fetching code from registers; with all privileges nobody surely comes back from there */
+        if ((what & DO_RUBBISH) && (rnd() & 15) == 0)
             __asm__ volatile("call *%0" ::"r"(a) : "memory", "rax", "rcx", "rdx");
+        else if ((rnd() & 3) == 0)
+            run_user(a);
     }
 }
 
@@ -147,12 +161,15 @@ void do_mmio(unsigned n)
         unsigned size = 1u << (rnd() & 3), form = (unsigned)rnd() & 15;
         bool apic =
             a - IOAPIC < 0x1000 || a - LAPIC < 0x1000 || (a >= BARS && a < BARS + 0x20000000 && (a & 0x4000));
-        if (form == 0 && !apic)
+        if (form == 0 && !apic) {
+            if (a - ECAM < 0x10000000) /* such a write does not know where it meets a BAR */
+                a = (a & ~0xfffull) | (0x40 + (a & 0xfff) % 0xdc0);
             TRY(odd_access(a, v));
-        else if (form & 1)
+        } else if (form & 1) {
             TRY(rd(a, size));
-        else
+        } else {
             TRY(poke(apic ? a & ~(uint64_t)(size - 1) : a, size, v));
+        }
         if (i % 32 == 0)
             window();
     }
@@ -170,13 +187,20 @@ static void config_write(unsigned slot, unsigned fn, unsigned off, unsigned size
     }
 }
 
+static void by_ports(unsigned slot, unsigned off, unsigned size, uint32_t v)
+{
+    out(0xcf8, 4, 0x80000000 | slot << 11 | off);
+    out(0xcfc, size, v);
+}
+
+/* By ports, for a BAR may lie over ECAM. */
 void fix_bars(void)
 {
     for (unsigned slot = 1; slot < 8; slot++) {
-        wr(ECAM + (slot << 15 | 4), 2, 0);
-        wr(ECAM + (slot << 15 | 0x10), 4, (uint32_t)(BARS + slot * 0x10000));
-        wr(ECAM + (slot << 15 | 0x14), 4, 0);
-        wr(ECAM + (slot << 15 | 4), 2, 6);
+        by_ports(slot, 4, 2, 0);
+        by_ports(slot, 0x10, 4, (uint32_t)(BARS + slot * 0x10000));
+        by_ports(slot, 0x14, 4, 0);
+        by_ports(slot, 4, 2, 6);
     }
 }
 

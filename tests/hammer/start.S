@@ -36,10 +36,11 @@ enter:
     mov %rax, %cr4
     lretq
 
-    .globl gdtr, idtr, trampoline, trampoline_end, gates, bounce
+    .globl gdt, trampoline, trampoline_end, gates, bounce
     .balign 16
-gdt:
-    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+gdt: /* kernel's code and data, user's code and data, and a TSS for each CPU */
+    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00affb000000ffff, 0x00cff3000000ffff
+    .fill 8, 8, 0
 gdtr:
     .word gdtr - gdt - 1
     .quad gdt
@@ -85,13 +86,19 @@ ap:
 1:  hlt
     jmp 1b
 
-/* 256 gates of 16 bytes each: error code (0 where the CPU has none), vector. */
+/* 256 gates of 16 bytes each: error code (0 where the CPU has none), vector. An interrupt whose vector is an
+ * exception's with an error code has none: what was pushed onto an aligned stack tells (SDM 3A 6.14.2). */
     .balign 16
 gates:
     .set v, 0
     .rept 256
     .balign 16
-    .if !(v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30)
+    .if v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30
+    test $8, %spl
+    jz 1f
+    push $0
+1:
+    .else
     push $0
     .endif
     push $v
