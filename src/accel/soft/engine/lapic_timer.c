@@ -8,6 +8,10 @@
 
 enum { LVT_MASKED = 0x10000, MODE_ONESHOT = 0, MODE_PERIODIC = 1, MODE_DEADLINE = 2 };
 
+/* What a periodic timer leaves a guest to run between two expiries: setting the host's timer takes
+ * microseconds, and for a period of nanoseconds it would be all that is done. */
+enum { LEAST_NS = 100000 };
+
 static unsigned mode_of(uint32_t lvt)
 {
     return lvt >> 17 & 3;
@@ -55,8 +59,10 @@ uint32_t lapic_timer_current(struct cpu *c)
 
     if (mode_of(a->lvt[0]) == MODE_DEADLINE || a->timer_due == UINT64_MAX)
         return 0;
-    uint64_t now = now_of(c);
-    uint64_t left = a->timer_due > now ? (a->timer_due - now) / tick_ns(a) : 0;
+    uint64_t now = now_of(c), left = a->timer_due > now ? a->timer_due - now : 0;
+    if (left && mode_of(a->lvt[0]) == MODE_PERIODIC && a->timer_initial)
+        left = (left - 1) % (a->timer_initial * tick_ns(a)) + 1; /* due may be several periods away */
+    left /= tick_ns(a);
     return left > a->timer_initial ? a->timer_initial : (uint32_t)left;
 }
 
@@ -113,9 +119,10 @@ void lapic_timer_poll(struct cpu *c, uint64_t now)
     if (now < a->timer_due)
         return;
     if (mode_of(a->lvt[0]) == MODE_PERIODIC && a->timer_initial) {
-        /* expiries that nobody could see are dropped, the phase is kept */
+        /* expiries that nobody could see are dropped, and those that come too soon; the phase is kept */
         uint64_t period = a->timer_initial * tick_ns(a);
-        a->timer_due += ((now - a->timer_due) / period + 1) * period;
+        uint64_t after = now + (period < LEAST_NS ? LEAST_NS - period : 0);
+        a->timer_due += ((after - a->timer_due) / period + 1) * period;
         c->priv->timer_due = a->timer_due;
     } else {
         a->tsc_deadline = 0;

@@ -118,18 +118,18 @@ static void the_timer_counts_in_guest_time(void **state)
     h->time = 1000000;
     msr_write(c, 0x83e, 0, false);       /* divide by 2 */
     msr_write(c, 0x832, 0x20044, false); /* periodic */
-    msr_write(c, 0x838, 500, false);     /* 1000 ns */
-    h->time += 500;
-    assert_int_equal(get(c, 0x839), 250);
+    msr_write(c, 0x838, 500000, false);  /* 1 ms */
+    h->time += 500000;
+    assert_int_equal(get(c, 0x839), 250000);
     lapic_timer_poll(c, h->time);
     assert_int_equal(lapic_pending(c), -1);
-    h->time += 600;
+    h->time += 600000;
     lapic_timer_poll(c, h->time);
     assert_int_equal(lapic_pending(c), 0x44);
-    assert_int_equal(c->priv->timer_due, 1000000 + 2000);
-    h->time += 10000; /* ten expiries that nobody saw: one interrupt, the phase is kept */
+    assert_int_equal(c->priv->timer_due, 1000000 + 2000000);
+    h->time += 10000000; /* ten expiries that nobody saw: one interrupt, the phase is kept */
     lapic_timer_poll(c, h->time);
-    assert_int_equal(c->priv->timer_due, 1000000 + 12000);
+    assert_int_equal(c->priv->timer_due, 1000000 + 12000000);
     msr_write(c, 0x832, 0x40045, false); /* TSC deadline: the count stops */
     assert_true(c->priv->timer_due == UINT64_MAX);
     uint64_t tsc = cpu_tsc(c);
@@ -139,6 +139,35 @@ static void the_timer_counts_in_guest_time(void **state)
     lapic_timer_poll(c, h->time);
     assert_int_equal(lapic_pending(c), 0x45);
     assert_int_equal(get(c, MSR_TSC_DEADLINE), 0);
+    h_free(h);
+}
+
+/* Or the engine would do nothing but set timers, and the guest stand still. */
+static void a_timer_of_nanoseconds_leaves_time_to_run_in(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct cpu *c = x2(h, 0);
+
+    h->time = 1000000;
+    msr_write(c, 0x83e, 0, false);       /* divide by 2 */
+    msr_write(c, 0x832, 0x20044, false); /* periodic */
+    msr_write(c, 0x838, 5, false);       /* 10 ns */
+    assert_int_equal(c->priv->timer_due, 1000010);
+    h->time += 3003;
+    for (unsigned i = 0; i < 3; i++) {
+        lapic_timer_poll(c, h->time);
+        assert_int_equal(lapic_pending(c), 0x44);
+        lapic_accept(c, 0x44);
+        msr_write(c, 0x80b, 0, false);
+        assert_in_range(c->priv->timer_due, h->time + 99990, h->time + 100000);
+        assert_int_equal(c->priv->timer_due % 10, 0);
+        h->time += 4; /* the count goes round as before: 3 ns, 7 ns, 1 ns into a period of 5 counts */
+        assert_int_equal(get(c, 0x839), (10 - h->time % 10) / 2);
+        lapic_timer_poll(c, h->time);
+        assert_int_equal(lapic_pending(c), -1);
+        h->time = c->priv->timer_due + 3;
+    }
     h_free(h);
 }
 
@@ -286,6 +315,7 @@ int main(void)
         cmocka_unit_test(messages_find_their_targets_by_id_and_by_logical_address),
         cmocka_unit_test(flat_and_cluster_logical_addresses_of_the_xapic),
         cmocka_unit_test(the_timer_counts_in_guest_time),
+        cmocka_unit_test(a_timer_of_nanoseconds_leaves_time_to_run_in),
         cmocka_unit_test(illegal_vectors_are_recorded_in_the_error_register),
         cmocka_unit_test(apic_state_survives_get_and_set),
         cmocka_unit_test(the_pics_line_is_acknowledged_when_if_allows),
