@@ -54,7 +54,12 @@ SHORT = [
         "-m 'not full and not soak' -rs", "pytest"),
 ]
 FULL = {
-    "e2e": [Job("e2e-full", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m 'not soak' -rs", "pytest")],
+    "e2e": [Job("e2e-full", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m 'not soak' -rs "
+                "--ignore tests/e2e/test_hammer.py", "pytest")],
+    "hammer": [Job("hammer", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e/test_hammer.py -k 'not sanitized' -rs",
+                   "pytest")],
+    "hammer-asan": [Job("hammer-asan",
+                        f"{PY} -m pytest -q -p no:cacheprovider tests/e2e/test_hammer.py -k sanitized -rs", "pytest")],
     "bed": [Job("bed-fio", "tests/bed/fio.sh long build/liege build/guest"),
             Job("bed-vmx-linux", "tests/bed/linux.sh build/liege build/tests/machine/saveload build/guest",
                 env={"BED_MACHINE": "bochs"}),
