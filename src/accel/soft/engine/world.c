@@ -72,11 +72,11 @@ void engine_vcpus_died(struct engine *en)
 }
 
 /* From a callout. A kick that came meanwhile, most likely by the device itself, is heeded behind this very
- * instruction (accel.h, vcpu_kick). */
+ * instruction (accel.h, vcpu_kick); and so is code that the device wrote, as translated code does it. */
 static void come_back(struct cpu *c)
 {
     cpu_enter(c);
-    if (unlikely(__atomic_load_n(&c->attention, __ATOMIC_RELAXED) & ATT_KICK))
+    if (unlikely(__atomic_load_n(&c->attention, __ATOMIC_RELAXED) & (ATT_KICK | ATT_DEVICE_CODE)))
         c->leave_block = 1;
 }
 

@@ -517,7 +517,7 @@ bool xmake_insn(struct maker *m, unsigned index)
         xmake_interpreted(m, index, false);
         break;
     }
-    if (!more)
+    if (!more) /* nothing follows here, even where what is next in memory comes next */
         return false;
     join(m, first_stub, index);
     if (m->insn[index].grouped && m->groups) {

@@ -330,6 +330,77 @@ static void states_that_no_cpu_can_be_in_are_refused(void **state)
     h_free(h);
 }
 
+/* The stack's page is not known to the fast TLB yet: the call is left to the interpreter, and what it calls
+ * is what comes next. */
+GUEST(call_next, "mov %rsp, %rbx\n jmp 3f\n 3: call 1f\n 1: sub %rsp, %rbx\n mov %ebx, %eax\n out %eax, "
+                 "$0xf4\n 2: jmp 2b");
+
+static void a_call_of_the_next_instruction_is_made_once(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    h_code(h, 0x10000, call_next);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 8);
+    h_free(h);
+}
+
+/* Its handler makes FF FF, which is undefined, to FF C0, INC EAX, and returns there. */
+GUEST(undefined_code, "xor %eax, %eax\n xor %ecx, %ecx\n .byte 0xff, 0xff\n out %eax, $0xf4\n 2: jmp 2b");
+GUEST(undefined_handler, "inc %ecx\n movb $0xc0, 0x10005\n cmp $4, %ecx\n je 1f\n iretq\n"
+                         "1: mov $0x77, %eax\n out %eax, $0xf4\n 2: jmp 2b");
+
+static void an_undefined_instruction_that_is_mended_runs(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    h_put64(h, 0x6008, 0x00af9b000000ffff); /* GDT: 64-bit code */
+    h_put64(h, 0x6010, 0x00cf93000000ffff);
+    s.gdtr.base = 0x6000;
+    s.gdtr.limit = 0x17;
+    s.idtr.base = 0x7000;
+    s.idtr.limit = 0xfff;
+    set_idt64(h, 0x7000, X86_UD, 0x11000, 8, 0xe);
+    h_code(h, 0x10000, undefined_code);
+    h_code(h, 0x11000, undefined_handler);
+    assert_int_equal(h->ram[0x10005], 0xff);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 1);
+    h_free(h);
+}
+
+/* A device that answers a store by writing the code right behind it. */
+static void patching_device(void *o, uint64_t gpa, unsigned size, uint64_t value)
+{
+    struct harness *h = o;
+    (void)gpa, (void)size;
+    memcpy(h->ram + 0x10006, &value, 4);
+    h->gens[0x10]++;
+    engine_code_event(h->en);
+}
+
+static void code_that_a_device_writes_is_seen_behind_the_access(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_protected(h, 0x10000); /* interpreted */
+
+    h->en->out.mmio_write = patching_device;
+    s.gpr[X86_RAX] = 0x1234;
+    /* mov %eax, 0x2000000; mov $5, %eax; out %eax, $0xf4; jmp . */
+    memcpy(h->ram + 0x10000, "\xa3\x00\x00\x00\x02\xb8\x05\x00\x00\x00\xe7\xf4\xeb\xfe", 14);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 0x1234);
+    h_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +410,9 @@ int main(void)
         cmocka_unit_test(an_instruction_across_two_pages_is_watched_in_both),
         cmocka_unit_test(code_written_through_an_alias_is_noticed),
         cmocka_unit_test(a_device_that_writes_code_makes_it_decode_anew),
+        cmocka_unit_test(a_call_of_the_next_instruction_is_made_once),
+        cmocka_unit_test(an_undefined_instruction_that_is_mended_runs),
+        cmocka_unit_test(code_that_a_device_writes_is_seen_behind_the_access),
         cmocka_unit_test(code_modified_by_another_cpu_is_seen_after_a_serializing_instruction),
         cmocka_unit_test(a_locked_add_across_frames_is_atomic),
         cmocka_unit_test(replacing_the_slots_reaches_a_running_cpu),
