@@ -276,7 +276,8 @@ static bool still_same(struct cpu *c, struct block *b, const struct place *p)
     uint32_t g = block_claim_page(c, note, b->gen);
     for (unsigned i = 0; i < b->count; i++) {
         uint8_t now[15];
-        if (b->insn[i].exec == exec_ud || b->insn[i].exec == exec_gp) /* more bytes than its length made it so */
+        if (b->insn[i].exec == exec_ud ||
+            b->insn[i].exec == exec_gp) /* more bytes than its length made it so */
             return false;
         host_copy(now, p->host + at, b->insn[i].len);
         if (memcmp(b->insn[i].bytes, now, b->insn[i].len))

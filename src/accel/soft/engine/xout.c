@@ -167,7 +167,7 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
     uint64_t seen = c->priv->xcache_seen; /* who waits for others may find the cache emptied */
 
     c->rip = u->linear + way.at;
-    if (way.count > 1 && group_known(c, u, &way))
+    if (way.count > 1 && group_known(c, u, &way) && (!u->vec || want_vectors(c, u)))
         return xcode_at(k, u->code) + way.probe;
     if (k->counting)
         c->icount -= left;

@@ -348,6 +348,29 @@ static void a_call_of_the_next_instruction_is_made_once(void **state)
     h_free(h);
 }
 
+/* The fast TLB forgets a page that the soft one still knows, as so many others came; it is told of it again
+ * by the group that misses, and the unit goes on with vectors as they were. */
+GUEST(vectors_and_group,
+      "mov $0x20000, %ebx\n mov (%rbx), %eax\n mov $2200, %ecx\n"
+      "1: mov 0x30000, %eax\n mov 0x40030000, %eax\n dec %ecx\n jnz 1b\n"
+      "mov $5, %eax\n movd %eax, %xmm1\n jmp 1f\n"
+      "1: mov (%rbx), %ecx\n add 8(%rbx), %ecx\n paddd %xmm1, %xmm1\n out %eax, $0xf4\n 2: jmp 2b");
+
+static void vectors_are_there_behind_a_group_that_missed(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    h_put64(h, H_TABLES + 0x1000 + 8, (H_TABLES + 0x2000) | 7); /* the second GiB is the first once more */
+    h_code(h, 0x10000, vectors_and_group);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    engine_get(h->en, 0, &s);
+    assert_int_equal(s.fpu.ymm[1][0], 10);
+    h_free(h);
+}
+
 /* Its handler makes FF FF, which is undefined, to FF C0, INC EAX, and returns there. */
 GUEST(undefined_code, "xor %eax, %eax\n xor %ecx, %ecx\n .byte 0xff, 0xff\n out %eax, $0xf4\n 2: jmp 2b");
 GUEST(undefined_handler, "inc %ecx\n movb $0xc0, 0x10005\n cmp $4, %ecx\n je 1f\n iretq\n"
@@ -411,6 +434,7 @@ int main(void)
         cmocka_unit_test(code_written_through_an_alias_is_noticed),
         cmocka_unit_test(a_device_that_writes_code_makes_it_decode_anew),
         cmocka_unit_test(a_call_of_the_next_instruction_is_made_once),
+        cmocka_unit_test(vectors_are_there_behind_a_group_that_missed),
         cmocka_unit_test(an_undefined_instruction_that_is_mended_runs),
         cmocka_unit_test(code_that_a_device_writes_is_seen_behind_the_access),
         cmocka_unit_test(code_modified_by_another_cpu_is_seen_after_a_serializing_instruction),
