@@ -252,6 +252,8 @@ void machine_reset(const struct row *row)
          *s; s++)
         for (unsigned i = 1; i < 32; i++)
             ((u32 *)*s)[-(int)i] = 0;
+    for (unsigned i = 0; i < 0x100; i++)
+        ((u32 *)user_data)[i] = 0;
     reset_begin(row);
 }
 
