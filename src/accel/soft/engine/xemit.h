@@ -97,6 +97,33 @@ static inline void x_gs_base(struct xemit *e, unsigned op, unsigned reg, unsigne
        (uint8_t)(0x80 | (reg & 7) << 3 | (base & 7)));
     x32(e, disp);
 }
+/* op dword gs:[disp], imm32: 0 ADD, 1 OR, 4 AND, 6 XOR, 7 CMP */
+static inline void x_gs_imm(struct xemit *e, unsigned op, uint32_t disp, uint32_t imm)
+{
+    XB(e, 0x65, 0x81, (uint8_t)(0x04 | op << 3), 0x25);
+    x32(e, disp);
+    x32(e, imm);
+}
+/* test dword gs:[disp], imm32 */
+static inline void x_gs_test(struct xemit *e, uint32_t disp, uint32_t imm)
+{
+    XB(e, 0x65, 0xf7, 0x04, 0x25);
+    x32(e, disp);
+    x32(e, imm);
+}
+/* mov byte gs:[disp], imm8; mov qword gs:[disp], imm32 */
+static inline void x_gs_byte(struct xemit *e, uint32_t disp, unsigned imm)
+{
+    XB(e, 0x65, 0xc6, 0x04, 0x25);
+    x32(e, disp);
+    x8(e, imm);
+}
+static inline void x_gs_zero(struct xemit *e, uint32_t disp)
+{
+    XB(e, 0x65, 0x48, 0xc7, 0x04, 0x25);
+    x32(e, disp);
+    x32(e, 0);
+}
 /* cmp dword gs:[disp], imm8 */
 static inline void x_gs_cmp32(struct xemit *e, uint32_t disp, unsigned imm)
 {

@@ -144,19 +144,12 @@ static void call_c(struct xemit *e, uintptr_t fn, uint64_t reload_at, uint64_t l
     x_jmp_to(e, reload_at);
 }
 
-static uint64_t align_here(struct xemit *e)
-{
-    while (xhere(e) & 15)
-        x8(e, 0xcc);
-    return xhere(e);
-}
-
 /* A way out that units call: [rsp] is the return address, the slot above it. Two entries: flags in the host,
  * in the slot. */
 static void way_out(struct xemit *e, bool avx, uint64_t at[2], uintptr_t fn, uint64_t reload_at,
                     uint64_t leave_at)
 {
-    at[0] = align_here(e);
+    at[0] = xglue_align(e);
     XB(e, 0x9c);                   /* pushfq */
     XB(e, 0x8f, 0x44, 0x24, 0x08); /* pop [rsp+8]: the slot, RSP is counted after the pop */
     at[1] = xhere(e);
@@ -177,10 +170,10 @@ void xglue_make(struct xcache *k)
     XB(&e, 0x48, 0x83, 0xc4, 0x10); /* add rsp, 16 */
     XB(&e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b,
        0xc3); /* pop r15..r12, rbp, rbx; ret */
-    uint64_t reload_at = align_here(&e);
+    uint64_t reload_at = xglue_align(&e);
     reload(&e, avx);
     /* enter(cpu, where): GS is set */
-    k->glue.enter = align_here(&e);
+    k->glue.enter = xglue_align(&e);
     XB(&e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx, rbp, r12..r15 */
     XB(&e, 0x48, 0x83, 0xec, 0x10);                                     /* sub rsp, 16 */
     x_store(&e, H_RSI, XOFF(x.go));
@@ -195,11 +188,13 @@ void xglue_make(struct xcache *k)
     way_out(&e, avx, unused, (uintptr_t)xlate_vec, reload_at, leave_at);
     k->glue.vec = unused[1];
 
-    k->glue.miss = align_here(&e);
+    k->glue.miss = xglue_align(&e);
     x_store(&e, H_R10, XOFF(x.target));
     spill_gprs(&e);
     spill_rest(&e, avx);
     call_c(&e, (uintptr_t)xlate_miss, reload_at, leave_at);
-    align_here(&e);
+    xglue_system(k, &e);
+    xglue_strings(k, &e);
+    xglue_align(&e);
     k->next = k->first = e.p;
 }

@@ -73,12 +73,17 @@ static void align_site(struct maker *m, unsigned opcode_bytes)
 }
 
 /* The target is on another page: by the jump cache. */
-void xmake_away(struct maker *m, uint64_t target)
+void xmake_away_set(struct maker *m, uint64_t target, unsigned set)
 {
     xmake_save_flags(m);
     x_mov_imm(&m->e, H_R10, target);
     XB(&m->e, 0x65, 0xff, 0x24, 0x25); /* jmp gs:[..] */
-    x32(&m->e, XOFF(x.jc) + (m->u->set * JC_SIZE + jc_index(target)) * 8);
+    x32(&m->e, XOFF(x.jc) + (set * JC_SIZE + jc_index(target)) * 8);
+}
+
+void xmake_away(struct maker *m, uint64_t target)
+{
+    xmake_away_set(m, target, m->u->set);
 }
 
 void xmake_jump(struct maker *m, unsigned index, uint64_t target)
@@ -324,7 +329,9 @@ static void emit_slow(struct maker *m)
         if (s->kind != STUB_SLOW)
             continue;
         const struct stub *same = i && m->stub[i - 1].kind == STUB_SLOW && m->stub[i - 1].index == s->index &&
-                                          m->stub[i - 1].state == s->state && m->stub[i - 1].group == s->group
+                                          m->stub[i - 1].state == s->state &&
+                                          m->stub[i - 1].group == s->group &&
+                                          m->stub[i - 1].access == s->access
                                       ? &m->stub[i - 1]
                                       : NULL;
         s->at = same ? same->at : m->e.p;
@@ -336,7 +343,8 @@ static void emit_slow(struct maker *m)
         *way = (struct xslow){.at = m->insn[s->index].at,
                               .go_on = (uint16_t)(s->go_on ? s->go_on - m->start : 0),
                               .index = s->index,
-                              .count = 1};
+                              .count = 1,
+                              .access = s->access};
         if (s->group) {
             const struct xgroup *g = &m->group[s->group - 1];
             way->count = (uint8_t)(g->last - g->first + 1);
@@ -377,7 +385,8 @@ static unsigned decode(struct maker *m, const uint8_t *bytes, unsigned room)
             m->u->vec = x->vec;
         enum xkind kind = (enum xkind)x->kind;
         if (kind == XK_CALL || kind == XK_CALL_IND || kind == XK_JMP || kind == XK_JMP_IND ||
-            kind == XK_RET || kind == XK_STUB_END)
+            kind == XK_RET || kind == XK_STUB_END || kind == XK_SYSCALL || kind == XK_SYSRET ||
+            kind == XK_STAC || kind == XK_CLAC)
             break;
     }
     return at;

@@ -3,8 +3,9 @@
  * instructions; this header is what its files share.
  *
  *     xlate.c    one unit: guest instructions in, host instructions out; xops.c its instructions
- *     xinsn.c    one instruction: which kind it is, and its re-encoding with other registers
+ *     xinsn.c    one instruction: which kind it is; xencode.c: encoded again with other registers
  *     xsys.c     instructions of the kernel, and divisions
+ *     xstring.c  STOS and MOVS
  *     xgroup.c   accesses that share one probe
  *     xglue.c    the code around units: in, out, and the ways to C
  *     xout.c     the C side of the ways out
@@ -75,8 +76,9 @@ struct xlink {
 /* A slow way: which instruction, and where its successor begins in the unit's code; 0: it is looked up. */
 struct xslow {
     uint16_t at, go_on;
-    uint8_t index; /* instructions of the unit before it */
-    uint8_t count; /* so many instructions, up to a group's last: xgroup.c */
+    uint8_t index;  /* instructions of the unit before it */
+    uint8_t count;  /* so many instructions, up to a group's last: xgroup.c */
+    uint8_t access; /* the fast TLB did not know its bytes */
     /* of a group: its bytes begin at guest register `base` + low; where its probe begins in the unit's code
      */
     uint8_t base, write;
@@ -111,6 +113,8 @@ struct xpage {
     uint32_t gen_at;
 };
 
+enum { XSTRINGS = 8 }; /* STOS, MOVS; by log2 of the element's size */
+
 struct xglue {
     uint64_t enter;
     uint64_t slow[2]; /* interpret one instruction; flags in the host, in the slot. A unit's calls of it stand
@@ -120,6 +124,9 @@ struct xglue {
     uint64_t poll;    /* followed by the offset of the unit; flags in the slot */
     uint64_t lost;    /* the same, flags nowhere */
     uint64_t vec;     /* as poll */
+    /* jumped to; flags in the slot: xsys.c */
+    uint64_t syscall, sysret;
+    uint64_t string[FTLB_SETS][XSTRINGS]; /* called; CF set: go the slow way: xstring.c */
 };
 
 enum { XCALL = 0xe8, XCALL_BYTES = 5, XTRAILER = 0xcc };
@@ -162,14 +169,21 @@ enum xkind {
     XK_JMP_IND,
     XK_RET,
     XK_JCC,
-    XK_PUSH_MEM, /* here to XK_DIV: xsys.c */
+    XK_PUSH_MEM, /* here to XK_SYSRET: xsys.c */
     XK_CLI,
     XK_STI,
     XK_CLD,
     XK_PUSHF,
     XK_POPF,
     XK_SWAPGS,
+    XK_STAC,
+    XK_CLAC,
+    XK_MOV_CR,
     XK_DIV,
+    XK_BIT, /* BT, BTS, BTR, BTC of a bit string in memory */
+    XK_SYSCALL,
+    XK_SYSRET,
+    XK_STRING,   /* STOS, MOVS, repeated or not: xstring.c */
     XK_STUB,     /* interpreted */
     XK_STUB_END, /* interpreted; what follows is looked up anew */
 };
@@ -190,9 +204,13 @@ struct xinsn {
 };
 
 /* xinsn.c */
+static inline bool xinsn_is_vector(ZydisRegisterClass k)
+{
+    return k == ZYDIS_REGCLASS_XMM || k == ZYDIS_REGCLASS_YMM;
+}
 void xinsn_classify(const struct cpu *c, struct xinsn *x);
-/* Emit a plain instruction; its memory operand, if any, is at [R10 + disp]. False: it cannot be done; nothing
- * was emitted. */
+/* xencode.c: emit a plain instruction; its memory operand, if any, is at [R10 + disp]. False: it cannot be
+ * done; nothing was emitted. */
 bool xinsn_emit(struct xemit *e, const struct xinsn *x);
 /* Where guest register `g` lies: a host register, or X_IN_MEMORY. */
 enum { X_IN_MEMORY = 0xff };
@@ -208,8 +226,16 @@ enum xentry xentry_for(const struct xunit *u, const struct xlink *l);
 /* Address of that way in, made if need be; 0: there is no room. The caller holds the lock. */
 uint64_t xentry_address(struct xcache *k, struct xunit *u, enum xentry kind);
 
-/* xglue.c */
+/* xglue.c, and parts of it */
 void xglue_make(struct xcache *k);
+void xglue_system(struct xcache *k, struct xemit *e);
+void xglue_strings(struct xcache *k, struct xemit *e);
+static inline uint64_t xglue_align(struct xemit *e)
+{
+    while (xhere(e) & 15)
+        x8(e, 0xcc);
+    return xhere(e);
+}
 
 /* xcache.c. The unit for RIP, with the lock held, or NULL and the lock free: this is for the interpreter.
  * Fetch faults do not return; they are met before the lock is taken. */

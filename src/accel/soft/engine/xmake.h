@@ -16,6 +16,7 @@ struct stub {
     uint8_t *go_on;  /* STUB_SLOW: where its successor begins */
     uint8_t *probe;  /* of a group: where the probe begins */
     uint8_t group;   /* number + 1 */
+    uint8_t access;  /* the fast TLB does not know its bytes */
     uint64_t target; /* STUB_LINK, STUB_AWAY */
 };
 enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC };
@@ -59,6 +60,7 @@ void xmake_interpreted(struct maker *m, unsigned index, bool more);
 void xmake_jump(struct maker *m, unsigned index, uint64_t target);
 void xmake_jcc(struct maker *m, unsigned index, uint64_t target);
 void xmake_away(struct maker *m, uint64_t target);
+void xmake_away_set(struct maker *m, uint64_t target, unsigned set); /* to code of another TLB set */
 /* To the linear address in R10; flags are in the slot. */
 void xmake_indirect(struct maker *m);
 
@@ -73,7 +75,17 @@ void xmake_memory(struct maker *m, unsigned index);
 void xmake_push_place(struct maker *m, unsigned index);
 void xmake_pop_place(struct maker *m, unsigned index);
 void xmake_move_sp(struct maker *m, int by);
-void xmake_get_reg(struct maker *m, unsigned to, unsigned g); /* to = guest register g */
+void xmake_get_reg(struct maker *m, unsigned to, unsigned g);   /* to = guest register g */
+void xmake_put_reg(struct maker *m, unsigned g, unsigned from); /* guest register g = from */
+/* Its parts. R10 = effective address of operand op, without the segment's base; that added; R10, linear
+ * address, becomes the host address of n bytes, aligned to `align`. */
+void xmake_address(struct maker *m, const struct xinsn *x, const ZydisDecodedOperand *op);
+void xmake_add_base(struct maker *m, ZydisRegister seg);
+void xmake_probe(struct maker *m, unsigned index, unsigned n, bool write, unsigned align);
+/* The same for the glue. R10 = offset in the page of the linear address R10, R11 what xprobe_end wants; above
+ * (unsigned): not known. Then R10 = host address. */
+void xprobe_begin(struct xemit *e, const struct xcache *k, unsigned set, unsigned n, bool write);
+void xprobe_end(struct xemit *e, unsigned set);
 
 /* Alignment that its memory operand must have, 1: any. */
 unsigned xmake_alignment(const struct xinsn *x);
@@ -87,5 +99,11 @@ void xgroup_plan(struct maker *m);
 /* ---- xsys.c ---- */
 
 void xmake_system(struct maker *m, unsigned index);
+/* Those that lead to code of another TLB set. True: the unit goes on. */
+bool xmake_away_system(struct maker *m, unsigned index);
+
+/* ---- xstring.c ---- */
+
+void xmake_string(struct maker *m, unsigned index);
 
 #endif

@@ -13,8 +13,7 @@ static void restore_cf(struct maker *m)
 
 /* ---- memory ---- */
 
-/* R10 = effective address of operand op; the segment's base is not in it. */
-static void emit_address(struct maker *m, const struct xinsn *x, const ZydisDecodedOperand *op)
+void xmake_address(struct maker *m, const struct xinsn *x, const ZydisDecodedOperand *op)
 {
     struct xemit *e = &m->e;
     bool wide = x->zi.address_width == 64;
@@ -57,15 +56,11 @@ static void emit_address(struct maker *m, const struct xinsn *x, const ZydisDeco
         x_lea(e, wide, H_R10, base, index, op->mem.scale ? op->mem.scale : 1, (int32_t)disp);
 }
 
-/* R10: linear address in, host address out, for an access of n bytes; by the stub when the fast TLB does not
- * know it. */
-static void emit_probe(struct maker *m, unsigned index, unsigned n, bool write, unsigned align)
+void xprobe_begin(struct xemit *e, const struct xcache *k, unsigned set, unsigned n, bool write)
 {
-    struct xemit *e = &m->e;
-    uint32_t f = XOFF(x.ftlb) + m->u->set * (uint32_t)sizeof(struct ftlb);
+    uint32_t f = XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb);
 
-    xmake_spoil_flags(m);
-    if (m->k->rorx)
+    if (k->rorx)
         XB(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, 12 - FTLB_SHIFT); /* rorx r11, r10, .. */
     else
         XB(e, 0x4d, 0x89, 0xd3, 0x49, 0xc1, 0xeb, 12 - FTLB_SHIFT); /* mov r11, r10; shr r11, .. */
@@ -75,17 +70,34 @@ static void emit_probe(struct maker *m, unsigned index, unsigned n, bool write, 
               f + (uint32_t)(write ? offsetof(struct ftlb_entry, write) : offsetof(struct ftlb_entry, read)));
     XB(e, 0x49, 0x81, 0xfa); /* cmp r10, 4096 - n */
     x32(e, 4096 - n);
+}
+
+void xprobe_end(struct xemit *e, unsigned set)
+{
+    x_gs_base(e, 0x03, H_R10, H_R11,
+              XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb) +
+                  (uint32_t)offsetof(struct ftlb_entry, host));
+}
+
+/* R10: linear address in, host address out, for an access of n bytes; by the stub when the fast TLB does not
+ * know it. */
+void xmake_probe(struct maker *m, unsigned index, unsigned n, bool write, unsigned align)
+{
+    struct xemit *e = &m->e;
+
+    xmake_spoil_flags(m);
+    xprobe_begin(e, m->k, m->u->set, n, write);
     x_jcc(e, CC_A);
-    xmake_stub(m, STUB_SLOW, index);
+    xmake_stub(m, STUB_SLOW, index)->access = 1;
     if (align > 1) {
         XB(e, 0x41, 0xf6, 0xc2, (uint8_t)(align - 1)); /* test r10b, align-1 */
         x_jcc(e, CC_NE);
         xmake_stub(m, STUB_SLOW, index);
     }
-    x_gs_base(e, 0x03, H_R10, H_R11, f + (uint32_t)offsetof(struct ftlb_entry, host));
+    xprobe_end(e, m->u->set);
 }
 
-static void add_base(struct maker *m, ZydisRegister seg)
+void xmake_add_base(struct maker *m, ZydisRegister seg)
 {
     if (seg != ZYDIS_REGISTER_FS && seg != ZYDIS_REGISTER_GS)
         return;
@@ -133,9 +145,9 @@ void xmake_memory(struct maker *m, unsigned index)
     const ZydisDecodedOperand *op = &x->ops[x->mem - 1];
     unsigned n = op->size / 8u;
 
-    emit_address(m, x, op);
-    add_base(m, op->mem.segment);
-    emit_probe(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, xmake_alignment(x));
+    xmake_address(m, x, op);
+    xmake_add_base(m, op->mem.segment);
+    xmake_probe(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, xmake_alignment(x));
 }
 
 /* The successor of instruction `index` begins here: its slow ways join. */
@@ -170,7 +182,7 @@ void xmake_get_reg(struct maker *m, unsigned to, unsigned g)
         x_mov(&m->e, to, x_host(g));
 }
 
-static void put_reg(struct maker *m, unsigned g, unsigned from)
+void xmake_put_reg(struct maker *m, unsigned g, unsigned from)
 {
     if (x_host(g) == X_IN_MEMORY)
         x_store(&m->e, from, x_gpr(g));
@@ -187,13 +199,13 @@ void xmake_move_sp(struct maker *m, int by)
 void xmake_push_place(struct maker *m, unsigned index)
 {
     x_lea(&m->e, true, H_R10, H_R15, 0xff, 1, -8);
-    emit_probe(m, index, 8, true, 1);
+    xmake_probe(m, index, 8, true, 1);
 }
 
 void xmake_pop_place(struct maker *m, unsigned index)
 {
     x_mov(&m->e, H_R10, H_R15);
-    emit_probe(m, index, 8, false, 1);
+    xmake_probe(m, index, 8, false, 1);
 }
 
 /* op reg, [r10 + at] */
@@ -242,7 +254,7 @@ static void emit_group(struct maker *m, unsigned index)
         base = H_R10;
     }
     x_lea(&m->e, true, H_R10, base, 0xff, 1, g->low);
-    emit_probe(m, index, g->bytes, g->write, 1);
+    xmake_probe(m, index, g->bytes, g->write, 1);
     for (; stubs < m->stubs; stubs++) {
         m->stub[stubs].group = m->insn[index].group;
         m->stub[stubs].probe = from;
@@ -311,7 +323,7 @@ static void emit_pop(struct maker *m, unsigned index)
 static void emit_leave(struct maker *m, unsigned index)
 {
     x_mov(&m->e, H_R10, H_RBP);
-    emit_probe(m, index, 8, false, 1);
+    xmake_probe(m, index, 8, false, 1);
     x_lea(&m->e, true, H_R15, H_RBP, 0xff, 1, 8);
     load_r10(m, H_RBP, 0);
 }
@@ -348,10 +360,10 @@ static void emit_lea(struct maker *m, unsigned index)
               op->mem.disp.has_displacement ? (int32_t)op->mem.disp.value : 0);
         return;
     }
-    emit_address(m, x, op);
+    xmake_address(m, x, op);
     if (x->zi.operand_width == 32)
         XB(&m->e, 0x45, 0x89, 0xd2); /* mov r10d, r10d */
-    put_reg(m, g, H_R10);
+    xmake_put_reg(m, g, H_R10);
 }
 
 static uint64_t next_linear(const struct maker *m, unsigned index)
@@ -505,8 +517,20 @@ bool xmake_insn(struct maker *m, unsigned index)
     case XK_PUSHF:
     case XK_POPF:
     case XK_SWAPGS:
+    case XK_MOV_CR:
     case XK_DIV:
+    case XK_BIT:
         xmake_system(m, index);
+        more = true;
+        break;
+    case XK_STAC:
+    case XK_CLAC:
+    case XK_SYSCALL:
+    case XK_SYSRET:
+        more = xmake_away_system(m, index);
+        break;
+    case XK_STRING:
+        xmake_string(m, index);
         more = true;
         break;
     case XK_STUB:

@@ -22,6 +22,13 @@ bool xlate_possible(const struct cpu *c)
            c->engine->xlate->enabled;
 }
 
+/* Translated code changes cpu->tlb_user alone (xsys.c): what follows from it. */
+static inline void arrive(struct cpu *c)
+{
+    if (unlikely(c->tlb_now != c->tlb[c->tlb_user]))
+        cpu_update_ac(c);
+}
+
 /* Where the translation of RIP begins, flags in the slot, made if need be; 0: the run loop decides. */
 static uint64_t unknown_code(struct cpu *c, struct xcache *k)
 {
@@ -158,6 +165,7 @@ static bool group_known(struct cpu *c, struct xunit *u, const struct xslow *way)
 
 uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
 {
+    arrive(c);
     const struct xkept *w = kept(c, at);
     struct xunit *u = w->unit;
     struct xcache *k = c->engine->xlate;
@@ -171,7 +179,7 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
         return xcode_at(k, u->code) + way.probe;
     if (k->counting)
         c->icount -= left;
-    if (way.count == 1)
+    if (way.access)
         refill(c, &in);
     bool on = interpret(c, &in) && c->priv->xcache_seen == seen;
     while (on && ++n < way.count)
@@ -191,6 +199,7 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
 
 uint64_t xlate_link(struct cpu *c, const void *at) /* in the code, at any byte */
 {
+    arrive(c);
     struct xcache *k = c->engine->xlate;
     struct xlink *l = xmeta_at(k, at);
 
@@ -214,12 +223,14 @@ uint64_t xlate_link(struct cpu *c, const void *at) /* in the code, at any byte *
 
 uint64_t xlate_miss(struct cpu *c)
 {
+    arrive(c);
     c->rip = c->x.target;
     return c->engine->xlate->single || wanted_outside(c) ? 0 : unknown_code(c, c->engine->xlate);
 }
 
 uint64_t xlate_poll(struct cpu *c, const void *at)
 {
+    arrive(c);
     const struct xunit *u = xmeta_at(c->engine->xlate, at);
 
     c->rip = u->linear;
@@ -230,6 +241,7 @@ uint64_t xlate_poll(struct cpu *c, const void *at)
  * fault. */
 uint64_t xlate_lost(struct cpu *c, const void *at)
 {
+    arrive(c);
     const struct xunit *u = xmeta_at(c->engine->xlate, at);
     struct insn in;
     unsigned from = 0;
@@ -249,6 +261,7 @@ uint64_t xlate_lost(struct cpu *c, const void *at)
 
 uint64_t xlate_vec(struct cpu *c, const void *at)
 {
+    arrive(c);
     struct xcache *k = c->engine->xlate;
     struct xunit *u = xmeta_at(k, at);
 

@@ -3,19 +3,19 @@
  * bases in struct cpu; and divisions, which must not fault on the host.
  *
  * Each checks that it is the ordinary case and leaves all else to the interpreter, before anything is
- * changed. Those that need CPL 0 are only made so for units of a supervisor's TLB set (xinsn.c).
+ * changed. Those that change the TLB set say so by cpu->tlb_user alone; what follows from that for the
+ * interpreter is seen to when C is entered (xout.c, arrive). Those that need CPL 0 are only made so for units
+ * of a supervisor's TLB set (xinsn.c).
  */
 #include <stddef.h>
 #include "accel/soft/engine/xmake.h"
 
 enum { STATUS = X86_ARITH_FLAGS };
 
-/* op dword gs:[disp], imm32: 1 OR, 4 AND, 6 XOR */
+/* Of RFLAGS in struct cpu: 1 OR, 4 AND. */
 static void flags_word(struct maker *m, unsigned op, uint32_t imm)
 {
-    XB(&m->e, 0x65, 0x81, (uint8_t)(0x04 | op << 3), 0x25);
-    x32(&m->e, XOFF(rflags));
-    x32(&m->e, imm);
+    x_gs_imm(&m->e, op, XOFF(rflags), imm);
 }
 
 static void slow_if(struct maker *m, unsigned cc, unsigned index)
@@ -127,6 +127,88 @@ static void emit_push_mem(struct maker *m, unsigned index)
     xmake_move_sp(m, -8);
 }
 
+static void emit_mov_cr(struct maker *m, unsigned index)
+{
+    const struct xinsn *x = &m->insn[index];
+    ZydisRegister from = x->ops[1].reg.value;
+
+    x_load(&m->e, H_R10,
+           from == ZYDIS_REGISTER_CR0   ? XOFF(cr0)
+           : from == ZYDIS_REGISTER_CR2 ? XOFF(cr2)
+           : from == ZYDIS_REGISTER_CR3 ? XOFF(cr3)
+                                        : XOFF(cr4));
+    xmake_put_reg(m, (unsigned)ZydisRegisterGetId(x->ops[0].reg.value), H_R10);
+}
+
+/* The register's upper bits choose the word, the lower ones the bit in it (SDM 2A 3.1.1.9, BitBase). */
+static void emit_bit(struct maker *m, unsigned index)
+{
+    struct xemit *e = &m->e;
+    const struct xinsn *x = &m->insn[index];
+    const ZydisDecodedOperand *op = &x->ops[0];
+    bool wide = x->zi.operand_width == 64, write = x->zi.mnemonic != ZYDIS_MNEMONIC_BT;
+    unsigned g = (unsigned)ZydisRegisterGetId(
+        ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, x->ops[1].reg.value));
+
+    xmake_address(m, x, op);
+    xmake_get_reg(m, H_R11, g);
+    xmake_spoil_flags(m);
+    if (!wide)
+        XB(e, 0x4d, 0x63, 0xdb);                            /* movsxd r11, r11d */
+    XB(e, 0x49, 0xc1, 0xfb, wide ? 6 : 5);                  /* sar r11, .. */
+    XB(e, 0x4f, 0x8d, 0x14, (uint8_t)(wide ? 0xda : 0x9a)); /* lea r10, [r10 + r11*8 or 4] */
+    xmake_add_base(m, op->mem.segment);
+    xmake_probe(m, index, wide ? 8 : 4, write, 1);
+    xmake_get_reg(m, H_R11, g);
+    XB(e, 0x41, 0x83, 0xe3, wide ? 63 : 31); /* and r11d, .. */
+    xmake_restore_flags(m);
+    if (x->zi.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+        x8(e, 0xf0);
+    XB(e, (uint8_t)(0x45 | (wide ? 8 : 0)), 0x0f, x->zi.opcode, 0x1a); /* bt [r10], r11 */
+    m->state = XF_HOST;
+}
+
+bool xmake_away_system(struct maker *m, unsigned index)
+{
+    struct xemit *e = &m->e;
+    uint64_t next = m->u->linear + m->insn[index].at + m->insn[index].zi.length;
+
+    xmake_spoil_flags(m);
+    switch ((enum xkind)m->insn[index].kind) {
+    case XK_STAC:
+        flags_word(m, 1, X86_AC);
+        x_gs_byte(e, XOFF(tlb_user), TLB_SUPER);
+        xmake_away_set(m, next, TLB_SUPER);
+        break;
+    case XK_CLAC:
+        x_gs_test(e, XOFF(cr4), CR4_SMAP);
+        slow_if(m, CC_E, index);
+        flags_word(m, 4, ~(uint32_t)X86_AC);
+        x_gs_byte(e, XOFF(tlb_user), TLB_SUPER_SMAP);
+        xmake_away_set(m, next, TLB_SUPER_SMAP);
+        break;
+    case XK_SYSCALL:
+        x_gs_test(e, XOFF(efer), EFER_SCE);
+        slow_if(m, CC_E, index);
+        x_mov_imm(e, H_RCX, next);
+        x_jmp_to(e, m->k->glue.syscall);
+        break;
+    default: /* SYSRET */
+        x_gs_test(e, XOFF(efer), EFER_SCE);
+        slow_if(m, CC_E, index);
+        x_gs_test(e, x_gpr(X86_R11), X86_TF | X86_AC | X86_RF | X86_VM | X86_VIF | X86_VIP);
+        slow_if(m, CC_NE, index);
+        slow_if_wanted(m, index);
+        XB(e, 0x49, 0x89, 0xca); /* mov r10, rcx */
+        XB(e, 0x49, 0xc1, 0xfa, 0x2f, 0x49, 0xff, 0xc2, 0x49, 0x83, 0xfa,
+           0x01); /* sar r10, 47; inc r10; cmp r10, 1: canonical */
+        slow_if(m, CC_A, index);
+        x_jmp_to(e, m->k->glue.sysret);
+        break;
+    }
+    return false;
+}
+
 void xmake_system(struct maker *m, unsigned index)
 {
     switch ((enum xkind)m->insn[index].kind) {
@@ -151,8 +233,14 @@ void xmake_system(struct maker *m, unsigned index)
     case XK_SWAPGS:
         emit_swapgs(m);
         break;
+    case XK_MOV_CR:
+        emit_mov_cr(m, index);
+        break;
     case XK_DIV:
         emit_div(m, index);
+        break;
+    case XK_BIT:
+        emit_bit(m, index);
         break;
     case XK_PUSH_MEM:
         emit_push_mem(m, index);
@@ -160,4 +248,103 @@ void xmake_system(struct maker *m, unsigned index)
     default:
         break;
     }
+}
+
+/* ---- SYSCALL and SYSRET: the glue ---- */
+
+static uint32_t seg_word(unsigned seg, size_t field)
+{
+    return XOFF(seg) + seg * (uint32_t)sizeof(struct x86_seg) + (uint32_t)field;
+}
+
+/* CS and SS are flat; their selectors are R11 + cs and R11 + ss, each with RPL dpl. Spoils R10. */
+static void flat_segments(struct xemit *e, unsigned dpl, unsigned cs, unsigned ss)
+{
+    _Static_assert(offsetof(struct x86_seg, attr) == offsetof(struct x86_seg, limit) + 4, "one word");
+    _Static_assert(sizeof(struct x86_seg) == offsetof(struct x86_seg, sel) + 8, "one word");
+    static const unsigned segs[] = {X86_CS, X86_SS};
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t attr =
+            (i ? 3u | X86_SEG_DB : 0xbu | X86_SEG_L) | X86_SEG_S | dpl << 5 | X86_SEG_P | X86_SEG_G;
+        x_gs_zero(e, seg_word(segs[i], offsetof(struct x86_seg, base)));
+        x_mov_imm(e, H_R10, attr << 32 | 0xffffffff);
+        x_store(e, H_R10, seg_word(segs[i], offsetof(struct x86_seg, limit)));
+        XB(e, 0x45, 0x8d, 0x53, (uint8_t)(i ? ss : cs)); /* lea r10d, [r11 + ..] */
+        if (dpl)
+            XB(e, 0x41, 0x83, 0xca, (uint8_t)dpl); /* or r10d, .. */
+        XB(e, 0x45, 0x0f, 0xb7, 0xd2);             /* movzx r10d, r10w */
+        x_store(e, H_R10, seg_word(segs[i], offsetof(struct x86_seg, sel)));
+    }
+}
+
+/* RFLAGS = R10, in struct cpu and its status in the slot. Spoils R11. */
+static void set_flags(struct xemit *e)
+{
+    x_store(e, H_R10, XOFF(rflags));
+    XB(e, 0x45, 0x89, 0xd3, 0x41, 0x81, 0xe3); /* mov r11d, r10d; and r11d, .. */
+    x32(e, STATUS);
+    XB(e, 0x4c, 0x89, 0x1c, 0x24); /* mov [rsp], r11 */
+}
+
+/* To the code of `set` for the address in R10. */
+static void enter_set(struct xemit *e, unsigned set)
+{
+    x_gs_byte(e, XOFF(tlb_user), set);
+    XB(e, 0x45, 0x0f, 0xb7, 0xda);       /* movzx r11d, r10w */
+    XB(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11*8 + ..] */
+    x32(e, XOFF(x.jc) + set * JC_SIZE * 8);
+}
+
+/* RCX is set already; SDM 2B SYSCALL. */
+static void glue_syscall(struct xemit *e)
+{
+    XB(e, 0x44, 0x8b, 0x1c, 0x24, 0x41, 0x81, 0xe3); /* mov r11d, [rsp]; and r11d, STATUS */
+    x32(e, STATUS);
+    x_load(e, H_R10, XOFF(rflags));
+    XB(e, 0x49, 0x81, 0xe2); /* and r10, .. */
+    x32(e, ~(uint32_t)STATUS);
+    XB(e, 0x4d, 0x09, 0xda); /* or r10, r11 */
+    x_store(e, H_R10, x_gpr(X86_R11));
+    x_load(e, H_R11, XOFF(sfmask));
+    XB(e, 0x49, 0xf7, 0xd3, 0x4d, 0x21, 0xda, 0x49, 0x83, 0xca, 0x02); /* not r11; and r10, r11; or r10, 2 */
+    set_flags(e);
+    x_gs(e, false, 0x8b, H_R11, XOFF(star) + 4);
+    XB(e, 0x41, 0x81, 0xe3); /* and r11d, 0xfffc */
+    x32(e, 0xfffc);
+    flat_segments(e, 0, 0, 8);
+    x_gs_byte(e, XOFF(cpl), 0);
+    x_load(e, H_R10, XOFF(lstar));
+    x_gs_test(e, XOFF(rflags), X86_AC);
+    uint8_t *checked = x_jcc(e, CC_NE);
+    x_gs_test(e, XOFF(cr4), CR4_SMAP);
+    uint8_t *no_smap = x_jcc(e, CC_E);
+    enter_set(e, TLB_SUPER_SMAP);
+    x_patch(e, checked);
+    x_patch(e, no_smap);
+    enter_set(e, TLB_SUPER);
+}
+
+/* What it checks has been: xmake_away_system; SDM 2B SYSRET. */
+static void glue_sysret(struct xemit *e)
+{
+    x_load(e, H_R10, x_gpr(X86_R11));
+    XB(e, 0x49, 0x81, 0xe2); /* and r10, .. */
+    x32(e, 0x3c7fd7);
+    XB(e, 0x49, 0x83, 0xca, 0x02); /* or r10, 2 */
+    set_flags(e);
+    x_gs(e, false, 0x8b, H_R11, XOFF(star) + 4);
+    XB(e, 0x41, 0xc1, 0xeb, 0x10); /* shr r11d, 16 */
+    flat_segments(e, 3, 16, 8);
+    x_gs_byte(e, XOFF(cpl), 3);
+    XB(e, 0x49, 0x89, 0xca); /* mov r10, rcx */
+    enter_set(e, TLB_USER);
+}
+
+void xglue_system(struct xcache *k, struct xemit *e)
+{
+    k->glue.syscall = xglue_align(e);
+    glue_syscall(e);
+    k->glue.sysret = xglue_align(e);
+    glue_sysret(e);
 }
