@@ -139,12 +139,61 @@ unsigned xmake_alignment(const struct xinsn *x)
     }
 }
 
+/* The linear address of an operand that depends on no register. */
+static bool constant_address(const struct maker *m, const struct xinsn *x, uint64_t *at)
+{
+    const ZydisDecodedOperand *op = &x->ops[x->mem - 1];
+    bool sib = x->zi.attributes & ZYDIS_ATTRIB_HAS_SIB;
+
+    if (op->mem.segment == ZYDIS_REGISTER_FS || op->mem.segment == ZYDIS_REGISTER_GS ||
+        x->zi.address_width != 64 || op->mem.index != ZYDIS_REGISTER_NONE)
+        return false;
+    if (op->mem.base == ZYDIS_REGISTER_RIP)
+        *at = m->u->linear + x->at + x->zi.length + (uint64_t)op->mem.disp.value;
+    else if (op->mem.base == ZYDIS_REGISTER_NONE && sib && x->zi.raw.modrm.mod == 0)
+        *at = (uint64_t)x->zi.raw.disp.value;
+    else
+        return false;
+    return true;
+}
+
+/* Its probe: the entry of the fast TLB is known, and that the access stays on one page. */
+static void probe_constant(struct maker *m, unsigned index, uint64_t at, bool write)
+{
+    struct xemit *e = &m->e;
+    uint64_t page = at & ~0xfffull;
+    uint32_t entry = XOFF(x.ftlb) + m->u->set * (uint32_t)sizeof(struct ftlb) +
+                     (uint32_t)(at >> 12 & (FTLB_SIZE - 1)) * (uint32_t)sizeof(struct ftlb_entry);
+    uint32_t tag =
+        entry + (uint32_t)(write ? offsetof(struct ftlb_entry, write) : offsetof(struct ftlb_entry, read));
+
+    xmake_spoil_flags(m);
+    if (fits32((int64_t)page)) {
+        XB(e, 0x65, 0x48, 0x81, 0x3c, 0x25); /* cmp qword gs:[tag], imm32 */
+        x32(e, tag);
+        x32(e, (uint32_t)page);
+    } else {
+        x_mov_imm(e, H_R10, page);
+        x_gs(e, true, 0x39, H_R10, tag); /* cmp gs:[tag], r10 */
+    }
+    x_jcc(e, CC_NE);
+    xmake_stub(m, STUB_SLOW, index)->access = 1;
+    x_load(e, H_R10, entry + (uint32_t)offsetof(struct ftlb_entry, host));
+}
+
 void xmake_memory(struct maker *m, unsigned index)
 {
-    const struct xinsn *x = &m->insn[index];
+    struct xinsn *x = &m->insn[index];
     const ZydisDecodedOperand *op = &x->ops[x->mem - 1];
     unsigned n = op->size / 8u;
+    uint64_t at;
 
+    if (x->kind == XK_PLAIN && xmake_alignment(x) == 1 && constant_address(m, x, &at) &&
+        (at & 0xfff) + n <= 4096) {
+        probe_constant(m, index, at, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+        x->disp = (int32_t)(at & 0xfff);
+        return;
+    }
     xmake_address(m, x, op);
     xmake_add_base(m, op->mem.segment);
     xmake_probe(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, xmake_alignment(x));
