@@ -5,6 +5,7 @@
  *     xlate.c    one unit: guest instructions in, host instructions out; xops.c its instructions
  *     xinsn.c    one instruction: which kind it is; xencode.c: encoded again with other registers
  *     xsys.c     instructions of the kernel, and divisions
+ *     xprobe.c   memory operands
  *     xstring.c  STOS and MOVS
  *     xgroup.c   accesses that share one probe
  *     xglue.c    the code around units: in, out, and the ways to C
