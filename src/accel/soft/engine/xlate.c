@@ -389,6 +389,9 @@ static unsigned decode(struct maker *m, const uint8_t *bytes, unsigned room)
             kind == XK_STAC || kind == XK_CLAC)
             break;
     }
+    /* the way to the next unit may poll, in the shadow: the interpreter knows of it */
+    if (m->count && m->insn[m->count - 1].kind == XK_STI)
+        m->insn[m->count - 1].kind = XK_STUB;
     return at;
 }
 
