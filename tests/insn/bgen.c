@@ -79,8 +79,20 @@ static void close_loop(struct shape *s)
         return;
     }
     op_rm(b, &o, &m);
-    if (odds(b, 30))
-        OP(b, 0x48, 0x8d, 0x40, 0x00); /* lea rax, [rax]: flags stay */
+    unsigned between = draw(b, 10); /* flags stay */
+    if (between < 3)
+        OP(b, 0x48, 0x8d, 0x40, 0x00); /* lea rax, [rax] */
+    else if (between < 6) {
+        struct op st = {.opcode = 0x89, .reg = (uint8_t)draw(b, 16), .rex_w = (uint8_t)draw(b, 2)};
+        struct operand at = op_place(op_data_at(b, 1));
+        op_rm(b, &st, &at);
+    }
+    if (odds(b, 25)) { /* out of the loop, or a jump back */
+        struct item *out = OP(b, 0x0f, 0x84, 0, 0, 0, 0);
+        to_item(out, 2, (int)here(s) + 1);
+        to_item(OP(b, 0xe9, 0, 0, 0, 0), 1, s->loop[k].top);
+        return;
+    }
     struct item *x = OP(b, 0x0f, odds(b, 70) ? 0x85 : 0x8f, 0, 0, 0, 0);
     to_item(x, 2, s->loop[k].top);
 }
@@ -244,6 +256,19 @@ static int some_immediate(struct shape *s)
     return -1;
 }
 
+/* It refers to an instruction, and is neither a call of a function nor a store. */
+static bool is_jump(const struct shape *s, int item)
+{
+    uint8_t fix = s->b.p->item[item].fix;
+    bool other = fix != FIX_ITEM && fix != FIX_ITEM8;
+
+    for (unsigned k = 0; k < s->calls; k++)
+        other |= s->call[k] == item;
+    for (unsigned k = 0; k < s->stores; k++)
+        other |= s->store[k] == item;
+    return !other;
+}
+
 /* Where stores into the code go, and what the outside may write. */
 static void choose_targets(struct shape *s, unsigned end)
 {
@@ -274,17 +299,15 @@ static void choose_targets(struct shape *s, unsigned end)
         uint32_t v = (uint32_t)gen_integer(&b->r);
         memcpy(p->patch[p->patches++].bytes, &v, 4);
     }
-    for (unsigned i = 0; i < end; i++) /* jumps that were to go further than there is code */
-        if (p->item[i].fix != FIX_NONE && p->item[i].fix != FIX_PLACE && p->item[i].to > (int)end &&
-            p->item[i].fix != FIX_ALIAS && p->item[i].to != (int)p->count) {
-            bool call = false;
-            for (unsigned k = 0; k < s->calls; k++)
-                call |= s->call[k] == (int)i;
-            for (unsigned k = 0; k < s->stores; k++)
-                call |= s->store[k] == (int)i;
-            if (!call)
-                p->item[i].to = (int16_t)end;
-        }
+    for (unsigned i = 0; i < p->count; i++) {
+        struct item *x = &p->item[i];
+        if (!is_jump(s, (int)i))
+            continue;
+        if (i < end && x->to > (int)end) /* it was to go further than there is code */
+            x->to = (int16_t)end;
+        while (p->item[x->to].glued)
+            x->to++;
+    }
 }
 
 static void registers(struct builder *b)

@@ -151,6 +151,7 @@ struct snap { /* state before an instruction */
     uint64_t gpr[16], rip, rflags;
     uint32_t undefined; /* flags without a defined value */
     uint8_t shadow;
+    uint8_t sets;   /* by an instruction that sets all status flags */
     uint8_t polled; /* come here by a branch at which translated code looks at the poll word */
 };
 struct trace {

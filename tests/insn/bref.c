@@ -120,7 +120,7 @@ static bool follow(struct trace *t, const struct known *k)
     return true;
 }
 
-static void keep(const struct cpu *c, struct trace *t, bool polled)
+static void keep(const struct cpu *c, struct trace *t, bool polled, bool sets)
 {
     struct snap *n = &t->snap[t->steps];
 
@@ -130,6 +130,7 @@ static void keep(const struct cpu *c, struct trace *t, bool polled)
     n->undefined = t->undefined;
     n->shadow = c->shadow;
     n->polled = polled;
+    n->sets = sets;
 }
 
 static bool is_compare(const struct insn *in)
@@ -172,7 +173,8 @@ static void execute(struct side *s, struct trace *t)
     t->branches += k->branch == DIRECT;
     keep(c, t,
          !again && k->branch && (k->branch == INDIRECT || c->rip != next) &&
-             (k->branch == INDIRECT || c->rip <= from || (c->rip ^ from) >> 12));
+             (k->branch == INDIRECT || c->rip <= from || (c->rip ^ from) >> 12),
+         !k->keeps && (k->written | k->undefined) == X86_ARITH_FLAGS);
     if (!(c->shadow & 2) && (step || c->db_pending))
         debug_after(c, step);
 }
@@ -202,7 +204,7 @@ void ref_run(struct side *s, struct trace *t, unsigned limit)
     t->discard = NULL;
     c->attention = ATT_STOP; /* so that repeated string instructions stop wherever they may */
     cpu_enter(c);
-    keep(c, t, false);
+    keep(c, t, false, false);
     while (!t->discard && t->steps < limit && !c->halted && side_vector(s) < 0)
         step_one(s, t);
     if (c->priv->holds_world) {
