@@ -4,6 +4,7 @@
  */
 #include <string.h>
 #include "accel/soft/engine/private.h"
+#include "accel/soft/engine/seed.h"
 
 enum { LOW, HIGH };
 
@@ -49,7 +50,8 @@ void ftlb_flush_page(struct cpu *c, uint64_t linear)
 
     for (unsigned s = 0; s < FTLB_SETS; s++)
         clear_entry(&c->x.ftlb[s], i);
-    jc_flush_page(c, linear);
+    if (!SEED_BUG(27))
+        jc_flush_page(c, linear);
 }
 
 void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t linear, const struct place *p)
@@ -70,7 +72,8 @@ void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t lin
     e->host = (uintptr_t)p->host & ~0xfffull;
     if (kind == TLB_READ) {
         e->read = page;
-        return;
+        if (!SEED_BUG(32))
+            return;
     }
     /* The page may get code later: whoever claims it looks for NOTE_FAST and has such entries dropped
      * everywhere. */

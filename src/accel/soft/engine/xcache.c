@@ -165,7 +165,7 @@ static bool drop_range(struct xcache *k, struct xpage *page, uint64_t from, uint
 
     for (struct xunit **at = &page->units; *at;) {
         struct xunit *u = *at;
-        if (u->gpa < to && u->gpa + u->bytes > from) {
+        if (u->gpa < to && u->gpa + u->bytes > from + SEED_BUG(40)) {
             *at = u->next_page;
             drop_unit(k, u);
             any = true;
@@ -249,6 +249,8 @@ bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n)
         if (left) { /* blocks of the interpreter see a new generation; the units that are left stay good */
             uint32_t was = __atomic_fetch_add(page->gen, 1, __ATOMIC_SEQ_CST);
             page->gen_at += was == page->gen_at;
+            if (SEED_BUG(28))
+                __atomic_fetch_and(page->note, (uint8_t)~PAGE_CODE, __ATOMIC_SEQ_CST);
         } else
             forget_page(k, gpa);
     }

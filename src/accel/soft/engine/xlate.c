@@ -205,7 +205,7 @@ enum xentry xentry_for(const struct xunit *u, const struct xlink *l)
     bool in_host = l->state == XF_HOST, in_slot = l->state == XF_SLOT;
     if (l->backward && in_host)
         return u->want == XF_ANY ? XE_LOST_POLL : XE_SAVE_POLL;
-    if (l->backward)
+    if (l->backward && !SEED_BUG(24))
         return XE_POLL;
     if (u->want == XF_SLOT)
         return in_host ? XE_SAVE : XE_BODY;

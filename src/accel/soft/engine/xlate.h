@@ -35,6 +35,7 @@
 #define ENGINE_XLATE_H
 #include <Zydis/Zydis.h>
 #include "accel/soft/engine/private.h"
+#include "accel/soft/engine/seed.h"
 #include "accel/soft/engine/xemit.h"
 
 enum {

@@ -7,7 +7,7 @@
 /* INC and DEC keep CF alone. */
 static void restore_cf(struct maker *m)
 {
-    if (m->state == XF_SLOT)
+    if (m->state == XF_SLOT && !SEED_BUG(34))
         XB(&m->e, 0x0f, 0xba, 0x24, 0x24, 0x00); /* bt dword [rsp], 0 */
 }
 
@@ -157,6 +157,9 @@ static void emit_push(struct maker *m, unsigned index)
     const struct xinsn *x = &m->insn[index];
     int32_t at = stack_place(m, index, true);
 
+    if (SEED_BUG(38) && x->ops[0].reg.value == ZYDIS_REGISTER_RSP)
+        xmake_move_sp(m, -8);
+
     if (x->ops[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
         store_r10_imm(m, at, (uint64_t)x->ops[0].imm.value.s);
     else if (x_host(reg_of(&x->ops[0])) == X_IN_MEMORY) {
@@ -222,7 +225,7 @@ static void emit_lea(struct maker *m, unsigned index)
         return;
     }
     xmake_address(m, x, op);
-    if (x->zi.operand_width == 32)
+    if (x->zi.operand_width == 32 && !SEED_BUG(29))
         XB(&m->e, 0x45, 0x89, 0xd2); /* mov r10d, r10d */
     xmake_put_reg(m, g, H_R10);
 }
@@ -268,7 +271,9 @@ static void emit_call(struct maker *m, unsigned index)
         x_store(&m->e, H_R10, XOFF(x.target));
     }
     int32_t at = stack_place(m, index, true);
-    store_r10_imm(m, at, next_linear(m, index));
+    store_r10_imm(m, at,
+                  next_linear(m, index) +
+                      (SEED_BUG(33) && m->insn[index].mem ? 6 - m->insn[index].zi.length : 0));
     move_sp_for(m, index, -8);
     settle_sp(m);
     if (indirect) {
@@ -287,7 +292,7 @@ static void emit_ret(struct maker *m, unsigned index)
     settle_sp(m);
     load_r10(m, H_R10, at);
     check_target(m, index);
-    xmake_move_sp(m, 8 + (int)extra);
+    xmake_move_sp(m, 8 + (int)(SEED_BUG(35) ? extra & ~8u : extra));
     xmake_indirect(m);
 }
 

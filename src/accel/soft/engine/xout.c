@@ -144,7 +144,7 @@ static bool interpret(struct cpu *c, const struct insn *in)
     } while (c->next_rip == c->rip && (in->flags & (INSN_REP | INSN_REPNE)) && !wanted_outside(c));
     c->rip = c->next_rip;
     c->icount++;
-    return c->rip == next && !c->leave_block && !wanted_outside(c);
+    return c->rip == next && (!c->leave_block || SEED_BUG(23)) && !wanted_outside(c);
 }
 
 /* The fast TLB did not know a group's bytes. True: now it does. */
@@ -184,7 +184,8 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
     bool on = interpret(c, &in) && c->priv->xcache_seen == seen;
     while (on && ++n < way.count)
         on = interpret(c, kept_further(c, at, u, n)) && c->priv->xcache_seen == seen;
-    if (on && !u->dead && c->tlb_user == u->set && way.go_on && (!u->vec || want_vectors(c, u))) {
+    if (on && (!u->dead || SEED_BUG(23)) && c->tlb_user == u->set && way.go_on &&
+        (!u->vec || SEED_BUG(39) || want_vectors(c, u))) {
         if (k->counting)
             c->icount += left - way.count;
         return xcode_at(k, u->code) + way.go_on;
@@ -203,6 +204,8 @@ uint64_t xlate_link(struct cpu *c, const void *at) /* in the code, at any byte *
     struct xcache *k = c->engine->xlate;
     struct xlink *l = xmeta_at(k, at);
 
+    if (SEED_BUG(22) && wanted_outside(c))
+        return 0;
     c->rip = l->target;
     if (k->single || wanted_outside(c) || !xlate_possible(c))
         return 0;

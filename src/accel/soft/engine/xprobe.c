@@ -60,7 +60,7 @@ void xprobe_begin(struct xemit *e, const struct xcache *k, unsigned set, unsigne
     x_gs_base(e, 0x2b, H_R10, H_R11,
               f + (uint32_t)(write ? offsetof(struct ftlb_entry, write) : offsetof(struct ftlb_entry, read)));
     XB(e, 0x49, 0x81, 0xfa); /* cmp r10, 4096 - n */
-    x32(e, 4096 - n);
+    x32(e, 4096 - n + (SEED_BUG(26) && n == 4));
 }
 
 void xprobe_end(struct xemit *e, unsigned set)
@@ -76,6 +76,8 @@ void xmake_probe(struct maker *m, unsigned index, unsigned n, bool write, unsign
 {
     struct xemit *e = &m->e;
 
+    if (SEED_BUG(21) && align > 1)
+        m->state = XF_SLOT;
     xmake_spoil_flags(m);
     xprobe_begin(e, m->k, m->u->set, n, write);
     x_jcc(e, CC_A);

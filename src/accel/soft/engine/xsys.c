@@ -33,7 +33,8 @@ static void slow_if_wanted(struct maker *m, unsigned index)
 static void emit_sti(struct maker *m, unsigned index)
 {
     /* Nobody waits for interrupts to be enabled: then the shadow over the next instruction hides nothing. */
-    slow_if_wanted(m, index);
+    if (!SEED_BUG(31))
+        slow_if_wanted(m, index);
     flags_word(m, 1, X86_IF);
 }
 
@@ -57,7 +58,7 @@ static void emit_popf(struct maker *m, unsigned index)
     XB(&m->e, 0x4d, 0x8b, 0x1a);                  /* mov r11, [r10] */
     x_gs(&m->e, true, 0x33, H_R11, XOFF(rflags)); /* xor r11, gs:[rflags] */
     XB(&m->e, 0x41, 0xf7, 0xc3);                  /* test r11d, .. */
-    x32(&m->e, ~(uint32_t)(STATUS | X86_IF));
+    x32(&m->e, ~(uint32_t)(STATUS | X86_IF | (SEED_BUG(30) ? X86_DF : 0)));
     slow_if(m, CC_NE, index);
     slow_if_wanted(m, index);
     XB(&m->e, 0x45, 0x8b, 0x1a); /* mov r11d, [r10] */
@@ -80,7 +81,8 @@ static void emit_swapgs(struct maker *m)
     x_load(&m->e, H_R10, base);
     x_load(&m->e, H_R11, XOFF(kernel_gs_base));
     x_store(&m->e, H_R11, base);
-    x_store(&m->e, H_R11, XOFF(fast_base) + 8 * X86_GS);
+    if (!SEED_BUG(36))
+        x_store(&m->e, H_R11, XOFF(fast_base) + 8 * X86_GS);
     x_store(&m->e, H_R10, XOFF(kernel_gs_base));
 }
 
@@ -101,7 +103,7 @@ static void emit_div(struct maker *m, unsigned index)
     }
     if (x->zi.mnemonic == ZYDIS_MNEMONIC_DIV) {
         XB(&m->e, (uint8_t)(0x44 | w), 0x39, 0xda | 0); /* cmp rdx, r11 */
-        slow_if(m, CC_AE, index);
+        slow_if(m, SEED_BUG(37) ? CC_A : CC_AE, index);
         XB(&m->e, (uint8_t)(0x41 | w), 0xf7, 0xf3); /* div r11 */
         return;
     }
