@@ -211,6 +211,8 @@ static void step(struct shape *s)
         part_store_to_code(s);
     else if (k < 96)
         part_vector_control(s);
+    else if (s->depth == 0 && odds(b, b->p->ring ? 60 : 8))
+        part_syscall(s);
     else if (b->p->ring == 0 || odds(b, 5))
         part_kernel(s);
     else
@@ -375,7 +377,7 @@ void prog_make(struct prog *p, uint64_t seed, uint64_t number)
     memset(p, 0, sizeof *p);
     rng_seed(&b->r, seed * 0x9e3779b97f4a7c15ull + number);
     p->seed = rng_next(&b->r);
-    p->poke = -1;
+    p->poke = p->syscall = -1;
     p->ring = odds(b, 50) ? 3 : 0;
     p->region = (uint8_t)(p->ring ? draw(b, 2) : REGION_KERNEL + draw(b, 2));
     p->smap = p->ring == 0 && odds(b, 50);
@@ -395,6 +397,9 @@ void prog_make(struct prog *p, uint64_t seed, uint64_t number)
     OP(b, 0xcd, VECTOR_END);
     b->undefined = false;
     functions(&s);
+    OP(b, 0xcd, VECTOR_END);
+    if (s.system)
+        part_system(&s);
     OP(b, 0xcd, VECTOR_END);
     choose_targets(&s, end);
     choose_start(b);

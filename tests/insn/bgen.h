@@ -66,7 +66,7 @@ struct shape {
     } loop[MAX_LOOPS];
     unsigned loops;
     unsigned depth; /* within a function */
-    bool swapped;
+    bool system;    /* there is a SYSCALL */
 };
 
 static inline unsigned here(const struct shape *s)
@@ -91,5 +91,7 @@ void part_store_to_code(struct shape *s);
 void part_to_device(struct shape *s);
 void part_vector_control(struct shape *s);
 void part_kernel(struct shape *s);
+void part_syscall(struct shape *s);
+void part_system(struct shape *s); /* what it comes to */
 
 #endif

@@ -67,6 +67,9 @@ struct prog {
     int16_t poke;  /* item that stores to the poll word, the attention word's and the IRR's before it; -1 */
     uint8_t event; /* what it puts into the attention word */
     uint8_t ring, region, smap;
+    int16_t syscall; /* item that SYSCALL enters at; -1 */
+    uint8_t system;  /* region in which */
+    uint32_t sfmask;
     uint16_t pointers; /* registers that are relative to the region */
     uint64_t gpr[16], rflags, fs, gs, kernel_gs;
     struct x86_fpu fpu;
@@ -133,7 +136,7 @@ void side_unwind(struct side *s, bool keep_rf); /* registers as they were before
 enum { POINT_PTES = 2 + DATA_N };
 uint32_t point_pte(unsigned i); /* which page's that is */
 struct point {
-    uint64_t gpr[16], rip, rflags, kernel_gs, cr2, dr6, cr4;
+    uint64_t gpr[16], rip, rflags, kernel_gs, cr0, cr2, dr6, cr4;
     struct x86_seg seg[X86_SEGS];
     struct x86_fpu fpu;
     uint8_t cpl, shadow;

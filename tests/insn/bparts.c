@@ -349,11 +349,21 @@ static void remap(struct shape *s)
     b->undefined = false;
 }
 
+static void read_control(struct shape *s)
+{
+    static const uint8_t which[] = {0, 2, 3, 4, 8};
+    struct builder *b = &s->b;
+    unsigned r = op_free(b), cr = which[draw(b, 5)];
+
+    OP(b, (uint8_t)(0x40 | (cr >> 3) << 2 | r >> 3), 0x0f, 0x20, (uint8_t)(0xc0 | (cr & 7) << 3 | (r & 7)));
+    op_changed(b, r);
+}
+
 void part_kernel(struct shape *s)
 {
     struct builder *b = &s->b;
 
-    switch (draw(b, 14)) {
+    switch (draw(b, 17)) {
     case 0:
     case 1:
     case 2:
@@ -367,7 +377,6 @@ void part_kernel(struct shape *s)
     case 6:
     case 7: /* swapgs, and back, as a rule */
         OP(b, 0x0f, 0x01, 0xf8);
-        s->swapped = !s->swapped;
         return;
     case 8: /* mov ss: a shadow */
         if (b->hold & 1)
@@ -394,7 +403,79 @@ void part_kernel(struct shape *s)
         op_some(b);
         OP(b, 0x9d);
         return;
+    case 13:
+    case 14:
+        read_control(s);
+        return;
+    case 15:
+        if (!odds(b, 30) || b->hold & 1)
+            return;
+        OP(b, 0x0f, 0x20, 0xc0); /* mov rax, cr0; or eax, TS; mov cr0, rax: no vectors from here on */
+        OP(b, 0x83, 0xc8, 0x08);
+        OP(b, 0x0f, 0x22, 0xc0);
+        op_changed(b, 0);
+        b->undefined = false;
+        if (odds(b, 70))
+            OP(b, 0x0f, 0x06); /* clts */
+        return;
     default:
         return_from_interrupt(s);
     }
+}
+
+/* ---- system calls ---- */
+
+enum { SYSCALL_CHANGES = 1u << 1 | 1u << 11 };
+
+void part_syscall(struct shape *s)
+{
+    struct builder *b = &s->b;
+
+    if (b->hold & SYSCALL_CHANGES)
+        return;
+    op_define_flags(b); /* they are in R11 then */
+    OP(b, 0x0f, 0x05);
+    op_changed(b, 1);
+    op_changed(b, 11);
+    s->system = true;
+}
+
+void part_system(struct shape *s)
+{
+    struct builder *b = &s->b;
+
+    b->p->syscall = (int16_t)here(s);
+    b->p->system = (uint8_t)(REGION_KERNEL + draw(b, 2));
+    b->p->sfmask = (odds(b, 80) ? X86_IF : 0) | (odds(b, 80) ? X86_DF : 0) | (odds(b, 50) ? X86_AC : 0) |
+                   (odds(b, 50) ? draw(b, 256) & X86_ARITH_FLAGS : 0) | X86_TF;
+    b->hold = SYSCALL_CHANGES | 1u << 4;
+    b->ptr = 1u << 4;
+    bool swap = odds(b, 50);
+    if (swap)
+        OP(b, 0x0f, 0x01, 0xf8);
+    for (unsigned n = draw(b, 6); n; n--)
+        switch (draw(b, 8)) {
+        case 0:
+            op_form(b);
+            break;
+        case 1:
+            part_flags(s);
+            break;
+        case 2:
+            read_control(s);
+            break;
+        case 3:
+            OP(b, 0x0f, 0x01, odds(b, 50) ? 0xca : 0xcb);
+            break;
+        case 4:
+            op_pointer(b, op_free(b));
+            break;
+        default:
+            op_some(b);
+            break;
+        }
+    if (swap)
+        OP(b, 0x0f, 0x01, 0xf8);
+    if (odds(b, 90))
+        OP(b, 0x48, 0x0f, 0x07);
 }

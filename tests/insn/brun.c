@@ -80,7 +80,9 @@ static bool same_registers(struct bench *b, const struct point *p, uint32_t unde
            same(b, "cpl", p->cpl, c->cpl) && same(b, "fs base", p->seg[X86_FS].base, c->seg[X86_FS].base) &&
            same(b, "gs base", p->seg[X86_GS].base, c->seg[X86_GS].base) &&
            same(b, "kernel gs base", p->kernel_gs, c->kernel_gs_base) && same(b, "cr2", p->cr2, c->cr2) &&
-           same(b, "cr4", p->cr4, c->cr4) && same(b, "dr6", p->dr6, c->dr6) &&
+           same(b, "cr0", p->cr0, c->cr0) && same(b, "cs", p->seg[X86_CS].sel, c->seg[X86_CS].sel) &&
+           same(b, "ss", p->seg[X86_SS].sel, c->seg[X86_SS].sel) && same(b, "cr4", p->cr4, c->cr4) &&
+           same(b, "dr6", p->dr6, c->dr6) &&
            same(b, "device writes", p->device_writes, b->sut->device_writes) &&
            same_bytes(b, "x87 and vector state", 0, &p->fpu, &c->fpu, sizeof p->fpu);
 }

@@ -25,6 +25,7 @@ enum {
     GPA_DEVICE = 0x50000000,
     S_KERNEL_CODE = 0x10,
     S_KERNEL_DATA = 0x18,
+    S_SYSRET = 0x23, /* then user data, user code */
 };
 enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_RW = PTE_P | PTE_W | PTE_A | PTE_D };
 #define PTE_NX (1ull << 63)
@@ -380,10 +381,11 @@ static bool system_changed(const struct side *s)
     const struct cpu *c = s->c;
     const struct x86_state *b = &s->base;
 
-    return c->cr0 != b->cr0 || c->cr3 != b->cr3 || (c->cr4 & ~(uint64_t)CR4_SMAP) != b->cr4 ||
-           c->efer != b->efer || c->xcr0 != b->xcr0 || c->gdtr.base != b->gdtr.base ||
-           c->idtr.base != b->idtr.base || c->idtr.limit != b->idtr.limit || c->dr7 != b->dr7 ||
-           c->tr.base != b->tr.base || c->priv->lapic.tpr || c->mp_state != X86_MP_RUNNABLE;
+    return ((c->cr0 ^ b->cr0) & ~(uint64_t)CR0_TS) || c->cr3 != b->cr3 ||
+           (c->cr4 & ~(uint64_t)CR4_SMAP) != b->cr4 || c->efer != b->efer || c->xcr0 != b->xcr0 ||
+           c->gdtr.base != b->gdtr.base || c->idtr.base != b->idtr.base || c->idtr.limit != b->idtr.limit ||
+           c->dr7 != b->dr7 || c->tr.base != b->tr.base || c->priv->lapic.tpr ||
+           c->mp_state != X86_MP_RUNNABLE;
 }
 
 static void set_ring(struct cpu *c, unsigned ring)
@@ -432,6 +434,10 @@ void side_registers(struct side *s, const struct prog *p, unsigned region, unsig
     c->cr2 = 0;
     c->dr6 = s->base.dr6;
     c->cr4 = s->base.cr4 | (p->smap ? CR4_SMAP : 0);
+    c->cr0 = s->base.cr0;
+    c->star = (uint64_t)S_SYSRET << 48 | (uint64_t)S_KERNEL_CODE << 32;
+    c->lstar = p->syscall < 0 ? KERNEL_BASE + GPA_HANDLERS : item_rip(p, p->system, (unsigned)p->syscall);
+    c->sfmask = p->sfmask;
     set_quiet(c);
     cpu_update_mode(c);
 }
@@ -483,6 +489,7 @@ void point_take(struct side *s, unsigned region, struct point *p)
     p->rip = c->rip;
     p->rflags = c->rflags;
     p->kernel_gs = c->kernel_gs_base;
+    p->cr0 = c->cr0;
     p->cr2 = c->cr2;
     p->dr6 = c->dr6;
     p->cr4 = c->cr4;
@@ -504,6 +511,7 @@ void point_put(struct side *s, unsigned region, const struct point *p)
     c->rip = c->next_rip = p->rip;
     c->rflags = p->rflags;
     c->kernel_gs_base = p->kernel_gs;
+    c->cr0 = p->cr0;
     c->cr2 = p->cr2;
     c->dr6 = p->dr6;
     c->cr4 = p->cr4;
