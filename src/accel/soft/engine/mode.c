@@ -2,19 +2,21 @@
  * mode: what follows from CS, SS, CR0, CR4, EFER and RFLAGS: how code decodes, which TLB set serves, which
  * segments need no checks.
  */
+#include <string.h>
 #include "accel/soft/engine/private.h"
 
 static void fast_segments(struct cpu *c)
 {
+    if (c->mode == MODE_64) { /* often: every system call and interrupt comes here */
+        c->fast_read = c->fast_write = (1u << X86_SEGS) - 1;
+        memset(c->fast_base, 0, sizeof c->fast_base);
+        c->fast_base[X86_FS] = c->seg[X86_FS].base;
+        c->fast_base[X86_GS] = c->seg[X86_GS].base;
+        return;
+    }
     c->fast_read = c->fast_write = 0;
     for (unsigned i = 0; i < X86_SEGS; i++) {
         const struct x86_seg *s = &c->seg[i];
-        if (c->mode == MODE_64) {
-            c->fast_base[i] = i >= X86_FS ? s->base : 0;
-            c->fast_read |= (uint8_t)(1u << i);
-            c->fast_write |= (uint8_t)(1u << i);
-            continue;
-        }
         c->fast_base[i] = 0;
         if (s->base || s->limit != 0xffffffffu || (s->attr & (X86_SEG_UNUSABLE | 0xc)) == 4 ||
             (s->attr & X86_SEG_UNUSABLE))

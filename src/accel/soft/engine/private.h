@@ -82,7 +82,7 @@ struct lapic {
     uint32_t extint;      /* atomic: level of the LINT0 ExtINT line */
 };
 
-enum { PCID_SLOTS = 8, XJC_LOG = 1 << 14, XKEPT = 1024 };
+enum { PCID_SLOTS = 8, XJC_LOG = 1 << 14, XKEPT = 1024, XNEAR = 1 << 13 };
 
 /* A slow way of translated code (xout.c), kept by its place. */
 struct xkept {
@@ -139,8 +139,13 @@ struct cpu_private {
     uint64_t armed;        /* guest ns at which engine_timer comes; 0: not at all */
     uint32_t jc_logged[2]; /* by half of linear space: entries of the jump cache that were filled */
     uint32_t jc_log[2][XJC_LOG];
-    uint64_t jc_pages[16]; /* bloom of the pages with such entries */
+    uint64_t jc_pages[2][16]; /* bloom of the pages with such entries */
     struct xkept xkept[XKEPT];
+    /* Units by linear address, of all address spaces: what the jump cache forgets with each change of CR3. */
+    struct xnear {
+        uint64_t linear, gpa;
+        struct xunit *unit;
+    } xnear[FTLB_SETS][XNEAR];
     uint64_t n_slow, n_interpreted;
     uint64_t n_blocks, n_pio, n_mmio, n_halt, n_miss, n_intr, n_inval, run_ns, run_from;
 

@@ -58,19 +58,20 @@ static void jc_clear(struct cpu *c)
     memset(c->priv->jc_pages, 0, sizeof c->priv->jc_pages);
 }
 
-void jc_fill(struct cpu *c, struct xunit *u)
+bool jc_fill(struct cpu *c, struct xunit *u)
 {
     struct cpu_private *p = c->priv;
     unsigned half = (unsigned)(u->linear >> 63), i = jc_index(u->linear);
     uint64_t to = xentry_address(c->engine->xlate, u, XE_CHECK);
 
     if (!to)
-        return;
+        return false;
     if (p->jc_logged[half] >= XJC_LOG)
         jc_clear(c);
-    p->jc_pages[u->linear >> 12 >> 6 & 15] |= 1ull << (u->linear >> 12 & 63);
+    p->jc_pages[half][u->linear >> 12 >> 6 & 15] |= 1ull << (u->linear >> 12 & 63);
     p->jc_log[half][p->jc_logged[half]++] = i | (uint32_t)u->set << JC_BITS;
     jc_set(c, u->set, i, to);
+    return true;
 }
 
 void jc_flush_half(struct cpu *c, unsigned half)
@@ -84,19 +85,21 @@ void jc_flush_half(struct cpu *c, unsigned half)
             jc_set(c, set, p->jc_log[half][n] & (JC_SIZE - 1), miss);
     }
     p->jc_logged[half] = 0;
+    memset(p->jc_pages[half], 0, sizeof p->jc_pages[half]);
 }
 
 static void jc_flush(struct cpu *c)
 {
     jc_flush_half(c, 0);
     jc_flush_half(c, 1);
-    memset(c->priv->jc_pages, 0, sizeof c->priv->jc_pages);
 }
 
 void jc_flush_page(struct cpu *c, uint64_t linear)
 {
-    if (c->priv->jc_pages[linear >> 12 >> 6 & 15] >> (linear >> 12 & 63) & 1)
-        jc_flush(c);
+    unsigned half = (unsigned)(linear >> 63);
+
+    if (c->priv->jc_pages[half][linear >> 12 >> 6 & 15] >> (linear >> 12 & 63) & 1)
+        jc_flush_half(c, half);
 }
 
 /* ---- tables ---- */
@@ -143,7 +146,7 @@ static void drop_unit(struct xcache *k, struct xunit *u)
     for (struct xlink *l = u->in; l; l = l->next)
         xcache_set_site(l->site, l->unlinked);
     u->in = NULL;
-    u->dead = 1;
+    __atomic_store_n(&u->dead, 1, __ATOMIC_RELAXED);
     k->n_dead++;
 }
 
@@ -220,6 +223,7 @@ void xcache_emptied(struct cpu *c)
     jc_clear(c);
     for (unsigned i = 0; i < XKEPT; i++)
         c->priv->xkept[i].key = 0;
+    memset(c->priv->xnear, 0, sizeof c->priv->xnear);
 }
 
 uint64_t xcache_generation(const struct engine *en)
@@ -248,7 +252,8 @@ bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n)
         left = page->units != NULL;
         if (left) { /* blocks of the interpreter see a new generation; the units that are left stay good */
             uint32_t was = __atomic_fetch_add(page->gen, 1, __ATOMIC_SEQ_CST);
-            page->gen_at += was == page->gen_at;
+            if (was == page->gen_at)
+                __atomic_store_n(&page->gen_at, was + 1, __ATOMIC_RELAXED);
             if (SEED_BUG(28))
                 __atomic_fetch_and(page->note, (uint8_t)~PAGE_CODE, __ATOMIC_SEQ_CST);
         } else
@@ -316,7 +321,7 @@ static struct xpage *claim(struct cpu *c, struct xcache *k, const struct place *
     if (page) {
         if (page->gen_at != now) { /* written meanwhile */
             drop_range(k, page, page->gpa, page->gpa + 4096);
-            page->gen_at = now;
+            __atomic_store_n(&page->gen_at, now, __ATOMIC_RELAXED);
             tell_all(c);
         }
         return page;
@@ -334,8 +339,7 @@ static bool room(const struct xcache *k)
            k->meta_used + XUNIT_ROOM <= sizeof k->meta;
 }
 
-/* The place of the code at RIP as the soft TLB has it, without a walk. */
-static bool known_place(struct cpu *c, struct place *p)
+bool xcache_known_place(struct cpu *c, struct place *p)
 {
     const struct tlb_entry *t = &c->tlb[c->tlb_user][TLB_FETCH][c->rip >> 12 & (TLB_SIZE - 1)];
 
@@ -352,7 +356,7 @@ static struct xunit *make(struct cpu *c, struct xcache *k, struct place *p, cons
     if (!room(k)) {
         empty(c, k);
         by = NULL;
-        if (!known_place(c, p))
+        if (!xcache_known_place(c, p))
             return NULL;
     }
     struct xpage *page = claim(c, k, p);
@@ -388,7 +392,7 @@ struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xli
         by = NULL;
         k->slots_seen = slots;
     }
-    if (known_place(c, &p)) {
+    if (xcache_known_place(c, &p)) {
         struct xunit *u = unit_find(k, p.gpa, c->rip, c->tlb_user);
         if (u && __atomic_load_n(u->page->gen, __ATOMIC_SEQ_CST) == u->page->gen_at)
             return u;

@@ -185,6 +185,8 @@ void xglue_make(struct xcache *k)
     k->glue.poll = unused[1];
     way_out(&e, avx, unused, (uintptr_t)xlate_lost, reload_at, leave_at);
     k->glue.lost = unused[1];
+    way_out(&e, avx, unused, (uintptr_t)xlate_once, reload_at, leave_at);
+    k->glue.once = unused[1];
     way_out(&e, avx, unused, (uintptr_t)xlate_vec, reload_at, leave_at);
     k->glue.vec = unused[1];
 

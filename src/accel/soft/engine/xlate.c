@@ -402,6 +402,11 @@ static void emit_code(struct maker *m, uint64_t end, enum xentry first)
     m->sp_late = 0;
     m->poll = emit_entry(&m->e, m->k, m->u, first);
     m->u->entry[XE_BODY] = code_offset(m->k, m->e.p);
+    if (!m->count) { /* undefined, or it runs into the next page, which may be another one each time */
+        x_call_to(&m->e, m->k->glue.once);
+        emit_unit_of(&m->e, m->k, m->u);
+        return;
+    }
     emit_top(m);
     for (unsigned i = 0; i < m->count && more; i++)
         more = xmake_insn(m, i);
@@ -427,7 +432,7 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     m.u->set = c->tlb_user;
     unsigned bytes = decode(&m, m.u->guest, room);
     if (!m.count)
-        return NULL;
+        bytes = room < ZYDIS_MAX_INSTRUCTION_LENGTH ? room : ZYDIS_MAX_INSTRUCTION_LENGTH;
     m.u->bytes = (uint16_t)bytes;
     m.u->insns = (uint8_t)m.count;
     m.u->want = (uint8_t)wanted(&m);

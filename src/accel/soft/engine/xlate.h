@@ -126,6 +126,7 @@ struct xglue {
     uint64_t poll;    /* followed by the offset of the unit; flags in the slot */
     uint64_t lost;    /* the same, flags nowhere */
     uint64_t vec;     /* as poll */
+    uint64_t once;    /* as poll: the run loop interprets what is here */
     /* jumped to; flags in the slot: xsys.c */
     uint64_t syscall, sysret;
     uint64_t string[FTLB_SETS][XSTRINGS]; /* called; CF set: go the slow way: xstring.c */
@@ -244,7 +245,8 @@ static inline uint64_t xglue_align(struct xemit *e)
 struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xlink *by);
 void xcache_unlock(struct xcache *k);
 void xcache_drop(struct cpu *c, struct xunit *u); /* a unit that shall be made anew */
-void jc_fill(struct cpu *c, struct xunit *u);     /* put it into this vCPU's jump cache */
+bool xcache_known_place(struct cpu *c, struct place *p); /* of RIP, as the soft TLB has it, without a walk */
+bool jc_fill(struct cpu *c, struct xunit *u);     /* put it into this vCPU's jump cache */
 /* One aligned store of four bytes into code that others may be running: the displacement that ends at `site`.
  */
 void xcache_set_site(uint8_t *site, int32_t displacement);
@@ -256,6 +258,7 @@ uint64_t xlate_miss(struct cpu *c);
 uint64_t xlate_poll(struct cpu *c, const void *at);
 uint64_t xlate_lost(struct cpu *c, const void *at);
 uint64_t xlate_vec(struct cpu *c, const void *at);
+uint64_t xlate_once(struct cpu *c, const void *at);
 
 static inline unsigned xalone_index(uint64_t linear)
 {

@@ -32,10 +32,21 @@ static inline void arrive(struct cpu *c)
 /* Where the translation of RIP begins, flags in the slot, made if need be; 0: the run loop decides. */
 static uint64_t unknown_code(struct cpu *c, struct xcache *k)
 {
+    struct xnear *n = &c->priv->xnear[c->tlb_user][(c->rip ^ c->rip >> 13) & (XNEAR - 1)];
+    struct place p;
+
+    if (n->linear == c->rip && n->unit && xcache_known_place(c, &p) && p.gpa == n->gpa &&
+        !__atomic_load_n(&n->unit->dead, __ATOMIC_RELAXED) &&
+        __atomic_load_n(n->unit->page->gen, __ATOMIC_SEQ_CST) ==
+            __atomic_load_n(&n->unit->page->gen_at, __ATOMIC_RELAXED)) {
+        jc_fill(c, n->unit);
+        return xcode_at(k, n->unit->entry[XE_BODY]);
+    }
     struct xunit *u = xcache_lock_unit(c, k, NULL);
     if (!u)
         return 0;
-    jc_fill(c, u);
+    if (jc_fill(c, u))
+        *n = (struct xnear){.linear = u->linear, .gpa = u->gpa, .unit = u};
     uint64_t go = xcode_at(k, u->entry[XE_BODY]); /* what the poll looks at has just been looked at */
     xcache_unlock(k);
     return go;
@@ -259,6 +270,16 @@ uint64_t xlate_lost(struct cpu *c, const void *at)
         c->icount++;
         c->priv->n_slow++;
     }
+    return 0;
+}
+
+uint64_t xlate_once(struct cpu *c, const void *at)
+{
+    const struct xunit *u = xmeta_at(c->engine->xlate, at);
+
+    arrive(c);
+    c->rip = u->linear;
+    c->priv->interpret_once = 1;
     return 0;
 }
 
