@@ -244,9 +244,9 @@ static inline uint64_t xglue_align(struct xemit *e)
  * Fetch faults do not return; they are met before the lock is taken. */
 struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xlink *by);
 void xcache_unlock(struct xcache *k);
-void xcache_drop(struct cpu *c, struct xunit *u); /* a unit that shall be made anew */
+void xcache_drop(struct cpu *c, struct xunit *u);        /* a unit that shall be made anew */
 bool xcache_known_place(struct cpu *c, struct place *p); /* of RIP, as the soft TLB has it, without a walk */
-bool jc_fill(struct cpu *c, struct xunit *u);     /* put it into this vCPU's jump cache */
+bool jc_fill(struct cpu *c, struct xunit *u);            /* put it into this vCPU's jump cache */
 /* One aligned store of four bytes into code that others may be running: the displacement that ends at `site`.
  */
 void xcache_set_site(uint8_t *site, int32_t displacement);
