@@ -94,6 +94,8 @@ static bool step_over(struct bench *b)
         return false;
     point_take(b->ref, b->region, &p);
     point_put(b->sut, b->region, &p);
+    for (unsigned i = 0; i < POINT_PTES; i++) /* it may have been INVLPG */
+        side_flush(b->sut, b->region, point_pte(i));
     return true;
 }
 

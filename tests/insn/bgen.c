@@ -209,8 +209,10 @@ static void step(struct shape *s)
         part_locked(s);
     else if (k < 95)
         part_store_to_code(s);
-    else if (k < 96)
+    else if (k < 96 && odds(b, 80))
         part_vector_control(s);
+    else if (k < 96)
+        op_corner(b);
     else if (s->depth == 0 && odds(b, b->p->ring ? 60 : 8))
         part_syscall(s);
     else if (b->p->ring == 0 || odds(b, 5))

@@ -46,6 +46,7 @@ void op_set(struct builder *b, unsigned r);     /* r = a number */
 void op_changed(struct builder *b, unsigned r); /* r is anything now */
 void op_define_flags(struct builder *b);        /* when one is undefined */
 void op_form(struct builder *b);                /* one of all instructions */
+void op_corner(struct builder *b);              /* an access at the borders of linear space */
 void op_some(struct builder *b);                /* an instruction that just computes */
 unsigned op_free(struct builder *b);            /* a register that may be changed */
 

@@ -26,8 +26,9 @@ enum {
     AT_DATA = 0x100000, /* six pages, writable; absent ones around */
     DATA_N = 6,
     DATA_SIZE = DATA_N * 4096,
-    AT_ALIAS = 0x139000,   /* the code pages once more */
-    AT_NEAR = 1 << 21,     /* ends here; what random addresses are not to find is far away: */
+    AT_ALIAS = 0x139000,             /* the code pages once more */
+    AT_NEAR = 1 << 21,               /* ends here; what random addresses are not to find is far away: */
+    AT_MIRROR = AT_DATA + (1 << 28), /* the data pages once more, where they meet in the fast TLB */
     AT_POKE = 0x2e553000,  /* three pages of the engine's own: what other threads write to interrupt a vCPU */
     AT_TABLE = 0x2e569000, /* the page table of all that is near */
     AT_DEVICE = 0x2e57b000, /* not memory: a store makes the outside change the code (struct patch) */
@@ -104,7 +105,7 @@ struct side {
     uint8_t *ram, *notes, *dummy;
     uint32_t *gens;
     bool reference;
-    uint64_t next_table, table[REGIONS], far_table[REGIONS];
+    uint64_t next_table, table[REGIONS], far_table[REGIONS], mirror_table[REGIONS];
     struct x86_state base;
     const struct prog *prog; /* whose patches the device makes */
     uint32_t device_writes;

@@ -83,6 +83,8 @@ uint32_t op_data_at(struct builder *b, unsigned align)
 {
     uint32_t page = draw(b, DATA_N);
 
+    if (odds(b, 6))
+        return (uint32_t)AT_MIRROR - AT_DATA + op_data_at(b, align);
     if (align < 2 && odds(b, 30) && (page < DATA_N - 1 || odds(b, 10))) /* on the border, or just before it */
         return AT_DATA + page * 4096 + 4096 - draw(b, 33);
     uint32_t at = 256 + draw(b, 4096 - 512);
@@ -133,6 +135,27 @@ struct operand op_memory(struct builder *b, unsigned align)
     if (odds(b, 1) && !m.place)
         m.rm ^= 1;
     return m;
+}
+
+/* An access at the borders of linear space. */
+void op_corner(struct builder *b)
+{
+    static const uint64_t corner[] = {
+        0,          0x1000,     0x7ffffffff000, 0x800000000000, 0xffff800000000000, 0xfffffffffffff000,
+        0x10000000, 0x100000000};
+    unsigned r = op_free(b);
+    uint64_t v = corner[draw(b, sizeof corner / sizeof corner[0])] - draw(b, 20);
+    uint8_t out[10] = {(uint8_t)(0x48 | r >> 3), (uint8_t)(0xb8 | (r & 7))};
+    struct op o = {
+        .opcode = odds(b, 50) ? 0x8b : 0x89, .reg = (uint8_t)op_free(b), .rex_w = (uint8_t)draw(b, 2)};
+
+    memcpy(out + 2, &v, 8);
+    op_bytes(b, out, 10);
+    op_changed(b, r);
+    struct operand m = op_base(r, (int32_t)draw(b, 16));
+    if (o.opcode == 0x8b)
+        op_changed(b, o.reg);
+    op_rm(b, &o, &m);
 }
 
 /* ---- registers ---- */

@@ -139,7 +139,11 @@ static uint64_t table_for(struct side *s, uint64_t linear)
 
 uint64_t *side_pte(struct side *s, unsigned region, uint32_t at)
 {
-    return word(s, (at < AT_NEAR ? s->table : s->far_table)[region] + (uint64_t)(at >> 12 & 511) * 8);
+    const uint64_t *table = at < AT_NEAR                 ? s->table
+                            : at < AT_MIRROR + DATA_SIZE ? s->mirror_table
+                                                         : s->far_table;
+
+    return word(s, table[region] + (uint64_t)(at >> 12 & 511) * 8);
 }
 
 /* Neighbours are apart, and out of order. */
@@ -169,6 +173,8 @@ static uint64_t default_pte(const struct side *s, unsigned region, uint32_t at)
     if ((i = in_piece(at, AT_ALIAS, CODE_SIZE)) >= 0)
         return side_code_gpa(CODE_A + (unsigned)i) | rw | PTE_NX;
     if ((i = in_piece(at, AT_DATA, DATA_SIZE)) >= 0)
+        return side_data_gpa((unsigned)i) | rw | PTE_NX;
+    if ((i = in_piece(at, AT_MIRROR, DATA_SIZE)) >= 0)
         return side_data_gpa((unsigned)i) | rw | PTE_NX;
     if ((i = in_piece(at, AT_POKE, POKES * 4096)) >= 0)
         return (GPA_POKE + (unsigned)i * 4096) | rw | PTE_NX;
@@ -223,6 +229,9 @@ static void build_tables(struct side *s)
     for (unsigned r = 0; r < REGIONS; r++) {
         s->table[r] = table_for(s, region_base[r]);
         s->far_table[r] = table_for(s, region_base[r] + AT_POKE);
+        s->mirror_table[r] = table_for(s, region_base[r] + AT_MIRROR);
+        for (uint32_t at = AT_MIRROR; at < AT_MIRROR + DATA_SIZE; at += 4096)
+            reset_pte(s, r, at);
         for (uint32_t at = AT_POKE; at <= AT_DEVICE; at += 4096)
             reset_pte(s, r, at);
     }
@@ -254,7 +263,7 @@ static void build_state(struct side *s)
     struct x86_state *b = &s->base;
 
     engine_get(s->en, 0, b);
-    b->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+    b->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     b->cr3 = GPA_PML4;
     b->cr4 = CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
     b->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
