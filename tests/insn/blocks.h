@@ -164,7 +164,6 @@ struct trace {
     unsigned executed; /* instructions */
     unsigned branches;
     uint32_t undefined;
-    bool repeated;       /* a string instruction came back to itself */
     bool comparing;      /* in the middle of a repeated CMPS or SCAS */
     int vector;          /* -1: halted */
     const char *discard; /* why this case says nothing; NULL */

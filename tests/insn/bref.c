@@ -168,7 +168,6 @@ static void execute(struct side *s, struct trace *t)
         c->shadow = 0;
     t->steps++;
     t->executed += !again;
-    t->repeated |= again;
     t->comparing = again && is_compare(in);
     t->branches += k->branch == DIRECT;
     keep(c, t,
@@ -200,7 +199,7 @@ void ref_run(struct side *s, struct trace *t, unsigned limit)
     struct cpu *c = s->c;
 
     t->steps = t->executed = t->branches = 0;
-    t->comparing = t->repeated = false;
+    t->comparing = false;
     t->discard = NULL;
     c->attention = ATT_STOP; /* so that repeated string instructions stop wherever they may */
     cpu_enter(c);
