@@ -167,9 +167,9 @@ static void window(const struct bench *b, unsigned from, unsigned *first, unsign
     *first = behind(b, from, b->prog.poke - 1);
     if (*first > b->trace.steps || b->prog.item[b->prog.poke].off)
         return;
-    /* by a jump here: there is no interrupt to take */
+    /* by a jump here, or the last interrupt came in between: there is none to take */
     if (b->prog.event == ATT_INTR &&
-        (*first < 2 ||
+        (*first < from + 2 ||
          b->trace.snap[*first - 2].rip != item_rip(&b->prog, b->region, (unsigned)b->prog.poke - 2)))
         return;
     for (unsigned i = behind(b, *first - 1, b->prog.poke); i <= b->trace.steps; i++)
