@@ -44,6 +44,8 @@ CONSTANT(GDT_SIZE, 0x300)
 
 /* In the IDT; from 0x40 on user mode may call. */
 CONSTANT(VECTORS, 0x50)
+/* In caught.vector: outside of a case. */
+CONSTANT(LOST, 0x100)
 
 /* Features that cases need. */
 CONSTANT(UMIP, 1)

@@ -21,7 +21,7 @@
         0xffff, 0x9b", bx=DATA
     case "\how to 16-bit code", kernel, "\how $FREE, $0x10", "segment FREE, bare_landing-0x10, 0xffff, 0x9b, 0"
     case "\how to 16-bit code, upper half", kernel, "\how $FREE, $0x10010", \
-        "segment FREE, bare_landing-0x10, 0xffff, 0x9b, 0"
+        "segment FREE, bare_landing-0x10, 0xffff, 0x9b, 0", bed=0
     case "\how to code with an odd base", kernel, "\how $FREE, $0x13", "segment FREE, bare_landing-0x13, 0xffff, 0x9b"
     case "\how of memory", kernel, "\how *(%ebx)", "movl $bare_landing, DATA; movl $KCODE, DATA + 4", bx=DATA
     case "\how of memory, selector not mapped", kernel, "\how *(%ebx)", "movl $0, window + 4", bx=WINDOW+0xffc
@@ -146,7 +146,7 @@
         "call_gate bare_landing, FREE+8; segment FREE+8, 0, 0xfff, 0x9b"
     case "call gate to 16-bit code", user, "lcall $FREE, $0", "call_gate 0, TASK_CODE16"
     case "call gate to 16-bit code, upper half of the offset", user, "lcall $FREE, $0", "call_gate 0x10000, \
-        TASK_CODE16"
+        TASK_CODE16", bed=0
     case "call gate, the parameters not mapped", user, "mov %ecx, %esp; lcall $FREE, $0", \
         "call_gate bare_landing, count=2", \
         cx=0x50000000

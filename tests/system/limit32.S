@@ -6,7 +6,8 @@
     .irp off, \offsets
     case "data, \name, byte at \off", user, "movb %fs:(%ebx), %al", "segment FREE, \base, \limit, \access, \flags; \
         movl $FREE | 3, begin + FS", bx=\off, bed=0
-    case "data, \name, write of a word at \off", user, "movw %ax, %fs:(%ebx)", "segment FREE, \base, \limit, \access, \
+    case "data, \name, write of a word at \off", user, "movw %ax, %fs:(%ebx)", "segment FREE, \base, \limit, \
+        \access, \
         \flags; \
         movl $FREE | 3, begin + FS", bx=\off, bed=0
     case "data, \name, long at \off", user, "movl %fs:(%ebx), %eax", "segment FREE, \base, \limit, \access, \flags; \

@@ -47,6 +47,8 @@ static struct {
 };
 static u32 before[WATCHED][CATCH / 4];
 
+__attribute__((regparm(1))) void put_task_gates(u32 vectors);
+
 static void set_base(u64 *d, const void *at)
 {
     u32 base = (u32)at;
@@ -139,7 +141,7 @@ static void reset_segments(const struct row *row)
         fill_task(catchers[v], task_stub, catcher_stacks[v] + 256);
         catchers[v][10] = v; /* EAX */
     }
-    idt[8] = (u64)0x85 << 40 | (u64)(CATCH + 8 * 8) << 16;
+    put_task_gates(1 << 8);
 }
 
 static void reset_paging(void)
@@ -193,8 +195,8 @@ static void set_paging(u32 cr3, u32 cr4)
 
 static void reset_registers(void)
 {
-    set_paging((u32)directory, 0x610); /* OSFXSR, OSXMMEXCPT, PSE */
     set_msr(0xc0000080, 0x800);
+    set_paging((u32)directory, 0x610); /* OSFXSR, OSXMMEXCPT, PSE */
     if (feature_here(SYSENTER))
         for (unsigned i = 0x174; i < 0x177; i++)
             set_msr(i, 0);
@@ -252,12 +254,50 @@ void machine_reset(const struct row *row)
          *s; s++)
         for (unsigned i = 1; i < 32; i++)
             ((u32 *)*s)[-(int)i] = 0;
+    for (unsigned i = 0; i < 4; i++) /* above, for who reads on */
+        ((u32 *)kernel_stack)[i] = 0;
     for (unsigned i = 0; i < 0x100; i++)
         ((u32 *)user_data)[i] = 0;
     reset_begin(row);
 }
 
-/* For setups. */
+/* For setups (narrow.inc). */
+struct new_descriptor {
+    u32 base, limit;
+    u16 sel;
+    u8 access, flags;
+};
+__attribute__((regparm(1))) void put_descriptor(const struct new_descriptor *d);
+__attribute__((regparm(1))) void put_descriptor(const struct new_descriptor *d)
+{
+    u32 high = (u32)d->access << 8 | (u32)d->flags << 20 | (d->limit & 0xf0000);
+
+    gdt[d->sel / 8] = (u64)high << 32 | (d->limit & 0xffff);
+    set_base(&gdt[d->sel / 8], (const void *)d->base);
+}
+
+struct new_gate {
+    u64 *at;
+    u32 target;
+    u16 sel;
+    u8 count, access;
+};
+__attribute__((regparm(1))) void put_gate(const struct new_gate *g);
+__attribute__((regparm(1))) void put_gate(const struct new_gate *g)
+{
+    u32 high = (g->target & 0xffff0000) | (u32)g->access << 8 | g->count;
+
+    *g->at = (u64)high << 32 | (u32)g->sel << 16 | (g->target & 0xffff);
+}
+
+/* A bit for each vector. */
+__attribute__((regparm(1))) void put_task_gates(u32 vectors)
+{
+    for (unsigned v = 0; v < CATCHERS; v++)
+        if (vectors >> v & 1)
+            idt[v] = (u64)0x85 << 40 | (u64)(CATCH + v * 8) << 16;
+}
+
 void use_pae(void);
 void use_pae(void)
 {
@@ -327,11 +367,11 @@ static void report_stack(void)
 
     for (unsigned i = 0; i < sizeof(tops) / sizeof(tops[0]); i++) {
         u32 size = (u32)tops[i] - caught.gpr[4];
-        if (!size || size > 128)
+        if (size < 4 || size > 128)
             continue;
         put(' ');
         print(names[i]);
-        for (u32 at = caught.gpr[4]; at < (u32)tops[i]; at += 4) {
+        for (u32 at = caught.gpr[4]; at + 4 <= (u32)tops[i]; at += 4) {
             put(at == caught.gpr[4] ? '[' : ' ');
             hex(*(u32 *)at);
         }

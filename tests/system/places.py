@@ -107,6 +107,8 @@ def compare(image, place, ours, theirs):
         bad.append(f"the logs have other cases: {sorted(set(mine) ^ set(other))[:5]}")
         return bad, len(mine)
     for name, result in mine.items():
+        if result.startswith("lost"):
+            bad.append(f"{name}\n    {result}: in the setup, or between cases")
         if other[name] == result or (other[name].startswith("no ") and other[name][3:] in MISSING[place]):
             continue
         entry = next((i for i, (_, cases) in enumerate(differences) if re.fullmatch(cases, name)), None)

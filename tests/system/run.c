@@ -49,7 +49,7 @@ static void report_where(const struct row *row, word at)
 
 static void report(const struct row *row)
 {
-    word v = caught.vector, at = caught.ip;
+    word v = caught.vector & ~(word)LOST, at = caught.ip;
 
     if (MODE_BITS(row->mode) == 16 && caught.cs == begin.cs)
         at += row->code - begin.ip;
@@ -57,6 +57,8 @@ static void report(const struct row *row)
         print(": ok");
     } else {
         print(": ");
+        if (caught.vector & LOST)
+            print("lost ");
         if (v < sizeof(names) / sizeof(names[0]))
             print(names[v]);
         else

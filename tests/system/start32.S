@@ -84,7 +84,8 @@ enter:
 
 /*
  * Every vector comes here with its number and an error code on the stack: back to whoever called enter.
- * Outside of cases #DB comes by DR7.GD: the instruction is tried again.
+ * Outside of cases #DB comes by DR7.GD: the instruction is tried again. What else comes there is a fault of the
+ * suite itself.
  */
     .balign 16
     .global stubs
@@ -180,7 +181,10 @@ back:
     pop %ebx
     ret
 4:  cmpl $1, %ss:8(%esp)
-    jne 1b
+    je 5f
+    orl $LOST, %ss:8(%esp)
+    jmp 1b
+5:
     pop %ds
     pop %eax
     add $8, %esp

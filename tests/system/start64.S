@@ -116,7 +116,8 @@ enter:
 
 /*
  * Every vector comes here with its number and an error code on the stack: back to whoever called enter.
- * Outside of cases #DB comes by DR7.GD: the instruction is tried again.
+ * Outside of cases #DB comes by DR7.GD: the instruction is tried again. What else comes there is a fault of the
+ * suite itself.
  */
     .balign 16
     .global stubs
@@ -136,6 +137,7 @@ common:
     jc 1f
     cmpq $1, (%rsp)
     je 3f
+    orq $LOST, (%rsp)
 1:  mov %rax, caught + AX
     mov %rcx, caught + CX
     mov %rdx, caught + DX

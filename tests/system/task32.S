@@ -147,7 +147,8 @@
     into "ip beyond the limit", "segment FREE, 0, 0xfff, 0x9b; movl $FREE, task + T_CS"
     into "ip not mapped", "movl $0x50000000, task + T_IP"
     into "16-bit code", "movl $TASK_CODE16, task + T_CS; movl $0, task + T_IP"
-    into "16-bit code, upper half of ip", "movl $TASK_CODE16, task + T_CS; movl $0x10000, task + T_IP"
+    case "task, 16-bit code, upper half of ip", kernel, "ljmp $TASK, $0", \
+        "movl $TASK_CODE16, task + T_CS; movl $0x10000, task + T_IP", bed=0
 
     theme "== flags, stack, CR3 and T in the new TSS"
     .irp fl, 0, 0x202, 0x3002, 0x4002, 0x10002, 0x40002, 0x180002, 0x200002, 0xd7, 0xffc0802a, 0x8d5
