@@ -183,7 +183,9 @@ static void step(struct shape *s)
     struct builder *b = &s->b;
     unsigned k = draw(b, 100);
 
-    if (k < 22)
+    if (k < 4)
+        part_group(s);
+    else if (k < 22)
         op_some(b);
     else if (k < 50)
         op_form(b);

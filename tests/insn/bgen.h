@@ -84,6 +84,7 @@ static inline void to_item(struct item *x, unsigned at, int target)
 
 /* bparts.c */
 void part_stack(struct shape *s);
+void part_group(struct shape *s);
 void part_flags(struct shape *s);
 void part_strings(struct shape *s);
 void part_divide(struct shape *s);

@@ -81,6 +81,42 @@ void part_stack(struct shape *s)
     }
 }
 
+/* Accesses at constant distances from one register, which one probe may serve; on two pages at times. */
+void part_group(struct shape *s)
+{
+    static const uint8_t codes[] = {0x8b, 0x8b, 0x89, 0x89, 0x03, 0x01, 0x3b, 0x39, 0x88, 0x8a, 0x31, 0xff};
+    struct builder *b = &s->b;
+    unsigned base = odds(b, 30) ? 4 : op_free(b), spread = odds(b, 80) ? 64 : 300;
+
+    if (base != 4 && !(b->ptr >> base & 1))
+        op_pointer(b, base);
+    b->hold |= (uint16_t)(1u << base);
+    for (unsigned n = 2 + draw(b, 6); n; n--) {
+        struct op o = {
+            .opcode = codes[draw(b, sizeof codes)], .reg = (uint8_t)op_free(b), .rex_w = (uint8_t)draw(b, 2)};
+        struct operand m = op_base(base, (int32_t)draw(b, spread) - (int32_t)spread / 2);
+        bool changes = o.opcode == 0x8b || o.opcode == 0x03 || o.opcode == 0x8a;
+        if (o.opcode == 0xff)
+            o.reg &= 1;
+        else if (base == 4 && odds(b, 30)) {
+            OP(b, (uint8_t)(0x40 | o.reg >> 3), (uint8_t)((odds(b, 60) ? 0x50 : 0x58) | (o.reg & 7)));
+            op_changed(b, o.reg);
+            continue;
+        }
+        if (changes)
+            op_changed(b, o.reg);
+        op_rm(b, &o, &m);
+        if (o.opcode != 0x8b && o.opcode != 0x89 && o.opcode != 0x8a && o.opcode != 0x88 && o.opcode != 0xff)
+            b->undefined = false;
+        if (odds(b, 15) && !b->undefined)
+            to_item(OP(b, 0x0f, (uint8_t)(0x80 | draw(b, 16)), 0, 0, 0, 0), 2,
+                    (int)(here(s) + 1 + draw(b, 4)));
+        else if (odds(b, 15))
+            OP(b, 0x48, 0x85, (uint8_t)(0xc0 | draw(b, 64))); /* test */
+    }
+    b->hold &= (uint16_t) ~(1u << base);
+}
+
 /* ---- flags ---- */
 
 void part_flags(struct shape *s)
@@ -137,8 +173,15 @@ void part_strings(struct shape *s)
         op_pointer(b, 6);
     if (odds(b, 90))
         op_pointer(b, 7);
+    if (odds(b, 25)) { /* near each other: lea rdi, [rsi + ..], or the other way round */
+        bool up = odds(b, 50);
+        struct op o = {.opcode = 0x8d, .reg = up ? 7 : 6, .rex_w = 1};
+        struct operand m = op_base(up ? 6 : 7, (int32_t)draw(b, 32));
+        op_rm(b, &o, &m);
+    }
     if (odds(b, 60)) {
-        struct op o = {.opcode = 0xc7, .imm = draw(b, odds(b, 80) ? 12 : 300), .imm_len = 4};
+        static const uint16_t most[] = {12, 12, 12, 12, 300, 300, 5000};
+        struct op o = {.opcode = 0xc7, .imm = draw(b, most[draw(b, 7)]), .imm_len = 4};
         struct operand m = op_register(1);
         op_rm(b, &o, &m);
         op_changed(b, 1);
