@@ -460,6 +460,7 @@ static enum xkind kind_of(const struct cpu *c, struct xinsn *x)
     if (zi->meta.category == ZYDIS_CATEGORY_COND_BR) {
         unsigned b = zi->opcode;
         bool jcc = zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? b >= 0x70 && b < 0x80 : b >= 0x80 && b < 0x90;
+        jcc = jcc && zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY; /* JKZD is no branch here */
         return jcc && plain_branch(zi) ? XK_JCC : XK_STUB_END;
     }
     if (zi->meta.category == ZYDIS_CATEGORY_PREFETCH)
