@@ -5,7 +5,7 @@ without an entry. "SDM" is Intel's manual; where it leaves a choice, the entry s
 import differences32
 
 # Features of CPUID that a place lacks.
-MISSING = {"soft": {"monitor"}, "bochs": set(), "bed": {"monitor", "pcid", "invpcid", "xsave"}}
+MISSING = {"soft": {"monitor"}, "bochs": set(), "bed": {"monitor", "pcid", "invpcid", "xsave", "vme"}}
 
 BOCHS = [
     ("The engine's models do not advertise MONITOR; Bochs' does.",

@@ -5,11 +5,17 @@ static const struct {
     const char *name;
     u32 leaf, reg, bit;
 } features[FEATURES] = {
-    [UMIP] = {"umip", 7, 2, 2},          [FSGSBASE] = {"fsgsbase", 7, 1, 0},
-    [SMEP] = {"smep", 7, 1, 7},          [SMAP] = {"smap", 7, 1, 20},
-    [PCID] = {"pcid", 1, 2, 17},         [INVPCID] = {"invpcid", 7, 1, 10},
-    [XSAVE] = {"xsave", 1, 2, 26},       [RDTSCP] = {"rdtscp", 0x80000001, 3, 27},
-    [SYSENTER] = {"sysenter", 1, 3, 11}, [MONITOR] = {"monitor", 1, 2, 3},
+    [UMIP] = {"umip", 7, 2, 2},
+    [FSGSBASE] = {"fsgsbase", 7, 1, 0},
+    [SMEP] = {"smep", 7, 1, 7},
+    [SMAP] = {"smap", 7, 1, 20},
+    [PCID] = {"pcid", 1, 2, 17},
+    [INVPCID] = {"invpcid", 7, 1, 10},
+    [XSAVE] = {"xsave", 1, 2, 26},
+    [RDTSCP] = {"rdtscp", 0x80000001, 3, 27},
+    [SYSENTER] = {"sysenter", 1, 3, 11},
+    [MONITOR] = {"monitor", 1, 2, 3},
+    [VME] = {"vme", 1, 3, 1},
 };
 
 int feature_here(word need)
