@@ -215,6 +215,8 @@ static void step(struct shape *s)
         part_vector_control(s);
     else if (k < 96)
         op_corner(b);
+    else if (odds(b, 15))
+        op_odd(b);
     else if (s->depth == 0 && odds(b, b->p->ring ? 60 : 8))
         part_syscall(s);
     else if (b->p->ring == 0 || odds(b, 5))

@@ -47,6 +47,7 @@ void op_changed(struct builder *b, unsigned r); /* r is anything now */
 void op_define_flags(struct builder *b);        /* when one is undefined */
 void op_form(struct builder *b);                /* one of all instructions */
 void op_corner(struct builder *b);              /* an access at the borders of linear space */
+void op_odd(struct builder *b);                 /* any bytes */
 void op_some(struct builder *b);                /* an instruction that just computes */
 unsigned op_free(struct builder *b);            /* a register that may be changed */
 

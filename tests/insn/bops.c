@@ -428,3 +428,71 @@ void op_some(struct builder *b)
         o.opcode != 0x87)
         b->undefined = false;
 }
+
+/* ---- any bytes: what is an instruction, and which, the two sides must agree on ---- */
+
+static bool unwanted(const struct builder *b, const ZydisDecodedInstruction *zi)
+{
+    switch (zi->meta.category) {
+    case ZYDIS_CATEGORY_RDRAND:
+    case ZYDIS_CATEGORY_RDSEED:
+        return true; /* they differ */
+    default:
+        return b->p->ring == 0 && (zi->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED);
+    }
+}
+
+static unsigned odd_bytes(struct builder *b, uint8_t out[24], unsigned *modrm)
+{
+    static const uint8_t prefixes[] = {0x66, 0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf0,
+                                       0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65};
+    unsigned n = 0, kind = draw(b, 20);
+
+    for (unsigned i = draw(b, odds(b, 60) ? 1 : 4); i; i--)
+        out[n++] = prefixes[draw(b, sizeof prefixes)];
+    if (kind < 4) { /* VEX */
+        if (kind < 2) {
+            out[n++] = 0xc4;
+            out[n++] = (uint8_t)((draw(b, 8) << 5) | (odds(b, 95) ? 1 + draw(b, 3) : draw(b, 32)));
+        } else
+            out[n++] = 0xc5;
+        out[n++] = (uint8_t)(odds(b, 50) ? 0x78 | draw(b, 256) : draw(b, 256));
+    } else {
+        if (odds(b, 40))
+            out[n++] = (uint8_t)(0x40 | draw(b, 16));
+        if (kind < 14)
+            out[n++] = 0x0f;
+        if (kind < 7)
+            out[n++] = kind < 6 ? 0x38 : 0x3a;
+    }
+    out[n++] = (uint8_t)draw(b, 256);
+    *modrm = n;
+    out[n++] = (uint8_t)(odds(b, 50) ? 0xc0 | draw(b, 64) : odds(b, 60) ? 5 | draw(b, 8) << 3 : draw(b, 256));
+    for (unsigned i = 0; i < 10; i++)
+        out[n++] = (uint8_t)(odds(b, 50) ? draw(b, 256) : draw(b, 4));
+    return n;
+}
+
+void op_odd(struct builder *b)
+{
+    ZydisDecodedInstruction zi;
+    ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+    uint8_t bytes[24];
+    unsigned modrm, n = odd_bytes(b, bytes, &modrm);
+    bool known = forms_decode(MODE_64, bytes, 15, &zi, ops);
+
+    if (known && unwanted(b, &zi))
+        return;
+    if (known &&
+        (zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || zi.meta.category == ZYDIS_CATEGORY_INTERRUPT) &&
+        odds(b, 90))
+        return;
+    op_define_flags(b);
+    b->undefined = known && zi.cpu_flags && (zi.cpu_flags->undefined & X86_ARITH_FLAGS);
+    struct item *x = op_bytes(b, bytes, known ? zi.length : n > ITEM_BYTES ? ITEM_BYTES : n);
+    if (known && (zi.attributes & ZYDIS_ATTRIB_HAS_MODRM) && zi.raw.modrm.mod == 0 && zi.raw.modrm.rm == 5) {
+        x->fix = FIX_PLACE;
+        x->fix_at = zi.raw.disp.offset;
+        x->add = (int32_t)op_data_at(b, odds(b, 50) ? 16 : 1);
+    }
+}

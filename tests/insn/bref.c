@@ -145,6 +145,11 @@ static void execute(struct side *s, struct trace *t)
     struct cpu *c = s->c;
     bool step = c->rflags & X86_TF;
 
+    if (c->mode != MODE_64) {
+        t->discard = "it leaves 64-bit mode";
+        return;
+    }
+
     c->rflags &= ~(uint64_t)X86_RF;
     c->shadow_set = 0;
     const struct known *k = fetch(s);
