@@ -27,7 +27,7 @@ void log_init(void)
     out(2, 7); /* FIFO */
 }
 
-void log_flush(void)
+static void send(void)
 {
     const char *from = line;
     word n = used;
@@ -36,7 +36,12 @@ void log_flush(void)
         ;
     __asm__ volatile("rep outsb" : "+S"(from), "+c"(n) : "d"((u16)COM1) : "memory");
     used = 0;
-    while (!(status() & 0x40))
+}
+
+void log_flush(void)
+{
+    send();
+    while (!(status() & 0x40)) /* all is on its way */
         ;
 }
 
@@ -44,7 +49,7 @@ void put(char ch)
 {
     line[used++] = ch;
     if (used == FIFO)
-        log_flush();
+        send();
 }
 
 void print(const char *s)

@@ -178,6 +178,9 @@ static void set_msr(u32 index, u64 value)
         __asm__ volatile("wrmsr" : : "A"(value), "c"(index));
 }
 
+enum { USUAL_CR4 = 0x610 };   /* OSFXSR, OSXMMEXCPT, PSE */
+#define USUAL_CR0 0x80010033u /* PG, WP, NE, ET, MP, PE */
+
 static u32 cr0(void)
 {
     u32 v;
@@ -185,18 +188,41 @@ static u32 cr0(void)
     return v;
 }
 
-static void set_paging(u32 cr3, u32 cr4)
+static u32 cr3(void)
 {
-    __asm__ volatile("mov %0, %%cr0\n mov %1, %%cr4\n mov %2, %%cr3\n mov %3, %%cr0"
+    u32 v;
+    __asm__ volatile("mov %%cr3, %0" : "=r"(v));
+    return v;
+}
+
+static u32 cr4(void)
+{
+    u32 v;
+    __asm__ volatile("mov %%cr4, %0" : "=r"(v));
+    return v;
+}
+
+static void paging_off(void)
+{
+    __asm__ volatile("mov %0, %%cr0" : : "r"(USUAL_CR0 & 0x7fffffff) : "memory");
+}
+
+/* From no paging. */
+static void paging_on(u32 new_cr3, u32 new_cr4)
+{
+    __asm__ volatile("mov %0, %%cr4\n mov %1, %%cr3\n mov %2, %%cr0"
                      :
-                     : "r"(0x10033), "r"(cr4), "r"(cr3), "r"(0x80010033)
+                     : "r"(new_cr4), "r"(new_cr3), "r"(USUAL_CR0)
                      : "memory");
 }
 
 static void reset_registers(void)
 {
     set_msr(0xc0000080, 0x800);
-    set_paging((u32)directory, 0x610); /* OSFXSR, OSXMMEXCPT, PSE */
+    if (!(cr0() >> 31))
+        paging_on((u32)directory, USUAL_CR4);
+    else /* much faster in the bed */
+        __asm__ volatile("mov %0, %%cr3\n mov %1, %%cr0" : : "r"(directory), "r"(USUAL_CR0) : "memory");
     if (feature_here(SYSENTER))
         for (unsigned i = 0x174; i < 0x177; i++)
             set_msr(i, 0);
@@ -243,8 +269,9 @@ static void reset_begin(const struct row *row)
 
 void machine_reset(const struct row *row)
 {
-    /* what follows touches much that is watched, and page tables */
-    __asm__ volatile("mov %0, %%dr7\n mov %1, %%cr0" : : "r"(0x400), "r"(0x10033));
+    __asm__ volatile("mov %0, %%dr7" : : "r"(0x400)); /* what follows touches much that is watched */
+    if (cr3() != (u32)directory || cr4() != USUAL_CR4)
+        paging_off(); /* nor are tables in use changed */
     reset_segments(row);
     load_tables();
     reset_paging();
@@ -304,7 +331,8 @@ void use_pae(void)
     tss[7] = task[7] = (u32)pdpt;
     for (unsigned v = 0; v < CATCHERS; v++)
         catchers[v][7] = (u32)pdpt;
-    set_paging((u32)pdpt, 0x620);
+    paging_off();
+    paging_on((u32)pdpt, 0x620);
 }
 
 /* Between the setup and the body. */
@@ -320,8 +348,8 @@ void machine_watch(void)
     begin.tr = tr;
     begin.ldt = ld;
     begin.cr0 = cr0();
-    __asm__ volatile("mov %%cr4, %0" : "=r"(begin.cr4));
-    __asm__ volatile("mov %%cr3, %0" : "=r"(begin.cr3));
+    begin.cr3 = cr3();
+    begin.cr4 = cr4();
     __asm__ volatile("mov %%dr7, %0" : "=r"(begin.dr7));
 }
 

@@ -248,7 +248,7 @@ command_line: .long 0
     .balign 4096
     .global user_stack, user_landing, user_data
 user_landing: ud2
-    .balign 64
+    .balign 4096 /* QEMU is slow where code and data share a page */
 user_data: .space 3072
     .space 1024
 user_stack:
