@@ -345,6 +345,62 @@ static void a_trap_leaves_no_rf_in_the_old_task(void **state)
     h_free(h);
 }
 
+/* ---- what the new task is entered with ---- */
+
+/* A jump writes nothing to the new TSS; a call writes the link. */
+static void only_a_link_is_written_to_the_new_tss(void **state)
+{
+    static const struct {
+        const char *code;
+        unsigned vector;
+    } ways[] = {{"\xea\0\0\0\0\x40", VECTOR}, {"\x9a\0\0\0\0\x40", X86_PF_VEC}};
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct harness *h = h_new(1);
+        struct x86_state s = pae(h);
+        new_task(h);
+        h_put32(h, T_TSS2 + 0x1c, GOOD);
+        h_put64(h, T_GDT + S_TSS2, t_desc(0x200000 + T_TSS2, 0x67, 0x9 | X86_SEG_P));
+        h_put64(h, H_TABLES + 0x2000 + 8, 0xe1); /* 0x200000 is 0, read only */
+        s.cr0 |= CR0_WP;
+        memcpy(h->ram + T_CODE, ways[i].code, 7);
+        assert_int_equal(t_run(h, &s) & 0xff, ways[i].vector);
+        h_free(h);
+    }
+}
+
+static void no_error_code_is_pushed_where_the_task_cannot_begin(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = t_protected(h, 0);
+
+    new_task(h);
+    h_put64(h, T_GDT + S_BAD, t_desc(0, 0xff, 0xb | X86_SEG_S | X86_SEG_P | X86_SEG_DB));
+    h_put32(h, T_TSS2 + 0x4c, S_BAD);
+    t_gate(h, X86_GP, false, S_TSS2, 0, 5, 0, 0);
+    T_PUT(h, T_CODE, "\x0f\x22\xe0"); /* mov %eax, %cr4 */
+    s.gpr[X86_RAX] = 0xffffffff;
+    assert_int_equal(t_run(h, &s) & 0xff, X86_DF_VEC);
+    assert_int_equal(h_cpu(h)->gpr[X86_RSP], NEW_SP - 16);
+    h_free(h);
+}
+
+static void a_task_may_return_to_itself(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = t_protected(h, 0);
+
+    new_task(h);
+    h_put32(h, T_TSS, S_TSS);
+    T_PUT(h, T_CODE, "\xcf\xb0\x42\xe6\xf4\xeb\xfe"); /* iret; mov $0x42, %al; out %al, $0xf4; jmp . */
+    s.rflags |= X86_NT;
+    assert_int_equal(t_run(h, &s) & 0xff, 0x42);
+    h_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +412,9 @@ int main(void)
         cmocka_unit_test(mov_to_cr3_refuses_bad_page_directory_pointers),
         cmocka_unit_test(a_fault_leaves_rf_in_the_old_task),
         cmocka_unit_test(a_trap_leaves_no_rf_in_the_old_task),
+        cmocka_unit_test(only_a_link_is_written_to_the_new_tss),
+        cmocka_unit_test(no_error_code_is_pushed_where_the_task_cannot_begin),
+        cmocka_unit_test(a_task_may_return_to_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
