@@ -17,7 +17,7 @@
 #include <unistd.h>
 #include "blocks.h"
 
-enum { PATIENCE = 20 /* seconds */ };
+enum { PATIENCE = 10 /* seconds */ };
 
 struct options {
     uint64_t cases, seed, first;
@@ -96,7 +96,7 @@ static void work(const struct options *o)
 
     for (; progress->now < o->first + o->cases; progress->now++) {
         if (progress->now % 32 == 0)
-            alarm(PATIENCE);
+            patience(PATIENCE);
         prog_make(&b->prog, o->seed, progress->now);
         bool good = case_run(b);
         count(b);
@@ -170,7 +170,7 @@ static bool share(const struct options *o)
         abort();
     if (!progress->failed && WIFSIGNALED(status))
         snprintf(progress->why, sizeof progress->why,
-                 WTERMSIG(status) == SIGALRM ? "it hangs" : "it dies by signal %d", WTERMSIG(status));
+                 WTERMSIG(status) == SIGPROF ? "it hangs" : "it dies by signal %d", WTERMSIG(status));
     return !WIFEXITED(status) || WEXITSTATUS(status) || progress->failed;
 }
 

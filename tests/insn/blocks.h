@@ -209,6 +209,9 @@ void bench_traps(struct bench *b);
 bool case_run(struct bench *b);
 struct bench *bench_open(uint64_t seed, unsigned step_percent);
 
+/* Die by SIGPROF after so much time on the CPU: hosts may be busy. */
+void patience(unsigned seconds);
+
 /* Make a failing program smaller, and show it. */
 void small_show(struct bench *b, uint64_t seed, uint64_t number); /* bsmall.c */
 

@@ -6,11 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "blocks.h"
 
-enum { SECONDS = 3 };
+enum { SECONDS = 1 };
 
 struct outcome {
     char what[80], why[400];
@@ -18,6 +19,13 @@ struct outcome {
 };
 
 static struct outcome *verdict;
+
+void patience(unsigned seconds)
+{
+    struct itimerval t = {.it_value.tv_sec = seconds};
+
+    setitimer(ITIMER_PROF, &t, NULL);
+}
 
 static void attempt(const struct prog *p, uint64_t seed, unsigned step_percent)
 {
@@ -39,7 +47,7 @@ static bool fails(const struct prog *p, uint64_t seed, unsigned step_percent)
     if (child < 0)
         abort();
     if (!child) {
-        alarm(SECONDS);
+        patience(SECONDS);
         attempt(p, seed, step_percent);
         _exit(0);
     }
@@ -48,7 +56,7 @@ static bool fails(const struct prog *p, uint64_t seed, unsigned step_percent)
     if (WIFSIGNALED(status)) {
         verdict->failed = 1;
         snprintf(verdict->why, sizeof verdict->why,
-                 WTERMSIG(status) == SIGALRM ? "it hangs" : "it dies by signal %d", WTERMSIG(status));
+                 WTERMSIG(status) == SIGPROF ? "it hangs" : "it dies by signal %d", WTERMSIG(status));
     }
     return verdict->failed;
 }
