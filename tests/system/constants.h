@@ -37,6 +37,8 @@ CONSTANT(DATA2, 0x198)
 CONSTANT(TASK, 0x1a0)   /* another task */
 CONSTANT(TASK16, 0x1a8) /* one with a 16-bit TSS, and its code */
 CONSTANT(TASK_CODE16, 0x1b0)
+CONSTANT(REAL_CODE, 0x1b8)
+CONSTANT(REAL_DATA, 0x1c0)
 /* The tasks that take exceptions: one for each vector that the processor knows. */
 CONSTANT(CATCH, 0x200)
 CONSTANT(GDT_SIZE, 0x300)

@@ -12,7 +12,10 @@ enum { CATCHERS = 20, WATCHED = 5 };
 extern u32 directory[1024], first_pages[1024], window[1024];
 extern u64 pdpt[4], pae_directory[512], pae_first[512], pae_window[512];
 extern u8 stubs[], task_landing[], task_stub[], kernel_stack[], esp0_stack[], esp1_stack[], esp2_stack[],
-    task_stack[], user_stack[], user_first[], user_end[], user_data[];
+    task_stack[], user_stack[], user_first[], user_end[], user_data[], real_base[], real_entry[],
+    real_stubs[];
+extern u32 real_mode, real_pointer, real_ivt[VECTORS];
+extern struct regs real_regs; /* as real mode begins, and as an exception found it */
 
 /* What cases may change. */
 u64 gdt[GDT_SIZE / 8], ldt[4], idt[VECTORS];
@@ -34,6 +37,7 @@ static const u64 descriptors[GDT_SIZE / 8] = {
     [UDATA16 / 8] = 0x000ff3000000ffff,      [CODE1 / 8] = 0x00cfbb000000ffff,
     [DATA1 / 8] = 0x00cfb3000000ffff,        [CODE2 / 8] = 0x00cfdb000000ffff,
     [DATA2 / 8] = 0x00cfd3000000ffff,        [TASK_CODE16 / 8] = 0x00009b000000ffff,
+    [REAL_CODE / 8] = 0x00009b000000ffff,    [REAL_DATA / 8] = 0x000093000000ffff,
 };
 
 /* Tables whose changes the log shows. */
@@ -109,6 +113,7 @@ static void reset_segments(const struct row *row)
     set_tss(TASK, 0x8967, task);
     set_tss(TASK16, 0x812b, task16);
     set_base(&gdt[TASK_CODE16 / 8], task_landing);
+    set_base(&gdt[REAL_CODE / 8], real_base);
     gdt[LDT / 8] = 0x000082000000001f;
     set_base(&gdt[LDT / 8], ldt);
     gdt[ABSENT_LDT / 8] = 0x0000020000000000;
@@ -258,8 +263,8 @@ static void reset_begin(const struct row *row)
     begin.ip = bits16 ? 0 : row->code;
     begin.ss = begin.ds = begin.es = data[cpl];
     begin.gpr[4] = (word)stacks[cpl];
-    if (MODE_V86(row->mode)) {
-        begin.fl |= 0x20000;
+    if (MODE_V86(row->mode) || MODE_REAL(row->mode)) {
+        begin.fl |= MODE_V86(row->mode) ? 0x20000 : 0;
         begin.cs = row->code >> 4;
         begin.ip = row->code & 15;
         begin.ss = begin.ds = begin.es = begin.fs = begin.gs = (word)user_data >> 4;
@@ -285,6 +290,10 @@ void machine_reset(const struct row *row)
         ((u32 *)kernel_stack)[i] = 0;
     for (unsigned i = 0; i < 0x100; i++)
         ((u32 *)user_data)[i] = 0;
+    real_mode = MODE_REAL(row->mode);
+    real_pointer = (u32)(real_entry - real_base) | (u32)real_base << 12;
+    for (unsigned v = 0; v < VECTORS; v++)
+        real_ivt[v] = ((u32)(real_stubs - real_base) + v * 16) | (u32)real_base << 12;
     reset_begin(row);
 }
 
@@ -348,6 +357,9 @@ void machine_watch(void)
     begin.tr = tr;
     begin.ldt = ld;
     begin.cr0 = cr0();
+    if (real_mode)
+        begin.cr0 &= 0x7ffffffe;
+    real_regs = begin;
     begin.cr3 = cr3();
     begin.cr4 = cr4();
     __asm__ volatile("mov %%dr7, %0" : "=r"(begin.dr7));
@@ -385,6 +397,29 @@ void task_caught(word vector, word error)
     for (unsigned i = 0; i < WATCHED; i++) /* that is told as registers */
         for (unsigned j = 0; watched[i].at == t && j < watched[i].size / 4; j++)
             before[i][j] = t[j];
+}
+
+/* An exception in real mode. */
+void real_caught(void);
+void real_caught(void)
+{
+    struct {
+        u16 limit;
+        u32 base;
+    } __attribute__((packed)) i = {sizeof(idt) - 1, (u32)idt};
+
+    __asm__ volatile("mov %0, %%cr0\n lidt %1" : : "r"(USUAL_CR0), "m"(i));
+    caught = real_regs;
+    caught.cr4 = cr4();
+    caught.cr3 = cr3();
+    caught.tr = begin.tr;
+    caught.ldt = begin.ldt;
+    caught.dr7 = begin.dr7;
+    caught.dr6 = begin.dr6;
+    if (caught.vector == 1)
+        __asm__ volatile("mov %%dr6, %0" : "=r"(caught.dr6));
+    caught.fl |=
+        caught.vector == 1 || caught.vector == 3 || caught.vector == 4 || caught.vector > 19 ? 0 : FL_RF;
 }
 
 /* What lies on a stack of ours. */

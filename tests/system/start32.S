@@ -49,6 +49,8 @@ enter:
     mov %esp, runner_esp
     call *20(%esp)
     call machine_watch
+    cmpb $0, real_mode
+    jne real_enter
     testl $0x20000, begin + FL
     jnz 2f
     testb $3, begin + CS
@@ -165,6 +167,7 @@ common:
     jne 3f
     mov %dr6, %eax
 3:  mov %eax, caught + DR6
+    .global back
 back:
     mov $KDATA, %eax
     mov %eax, %ss
@@ -240,8 +243,10 @@ esp2_stack:
 task_stack:
     .space 4096
 runner_stack:
+    .global runner_esp, real_mode
 runner_esp: .long 0
 running: .long 0
+real_mode: .long 0
     .global command_line
 command_line: .long 0
     .section .user, "awx"

@@ -14,7 +14,8 @@ enum {
 /* Modes of a case, as asm.inc makes them: width, privilege, v8086. */
 #define MODE_BITS(m) ((m) >> 4)
 #define MODE_CPL(m)  ((m)&3)
-#define MODE_V86(m)  ((m) >> 3 & 1)
+#define MODE_V86(m)  (((m)&15) == 11)
+#define MODE_REAL(m) (((m)&15) == 8)
 
 #define FL_RF 0x10000ul
 

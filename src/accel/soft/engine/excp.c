@@ -84,7 +84,9 @@ static void deliver_real(struct cpu *c, const struct event *ev)
     cs.base = (uint64_t)cs.sel << 4;
     c->seg[X86_CS] = cs;
     c->rflags &= ~(uint64_t)X86_AC;
+    uint64_t nt = c->rflags & X86_NT; /* stays (SDM 2A INT n) */
     enter_handler(c, entry & 0xffff, f.sp, f.mask, true);
+    c->rflags |= nt;
 }
 
 /* ---- INT n in v8086 mode (SDM 3A 20.3.3) ---- */

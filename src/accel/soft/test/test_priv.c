@@ -450,7 +450,7 @@ static void real_mode_interrupts_go_through_the_vector_table(void **state)
     s.seg[X86_SS].sel = 0x7000;
     s.rip = 0x100;
     s.gpr[X86_RSP] = 0xfffe;
-    s.rflags = 2 | X86_IF;
+    s.rflags = 2 | X86_IF | X86_NT;
     T_PUT(h, 0x10100, "\xcd\x21\x90");
     T_PUT(h, 0x12345, "\xe6\xf4\xeb\xfe\xcf");
     h_put32(h, 0x21 * 4, 0x1200 << 16 | 0x0345);
@@ -461,6 +461,7 @@ static void real_mode_interrupts_go_through_the_vector_table(void **state)
     assert_int_equal(s.gpr[X86_RSP], 0xfff8);
     assert_int_equal(h_get32(h, 0x7fff8), 0x1000 << 16 | 0x102);
     assert_false(s.rflags & X86_IF);
+    assert_true(s.rflags & X86_NT); /* unlike protected mode's */
     h_cpu(h)->rip += 2;
     assert_int_equal(h_step(h), 0);
     assert_int_equal(h_cpu(h)->rip, 0x102);
