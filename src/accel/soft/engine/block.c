@@ -100,21 +100,24 @@ void block_decode_one(struct cpu *c, struct insn *in)
 
 /* ---- the page's note ---- */
 
-/* Mark the page as code and return its generation, as of before any byte that is read after this. */
-uint32_t block_claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen)
+/* Mark the page as code; `at` becomes its generation, as of before any byte that is read after this. False:
+ * meanwhile a fast TLB lets stores to it through; block_close_page has to be done again. */
+bool block_claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen, uint32_t *at)
 {
     struct engine *en = c->engine;
 
     for (;;) {
         uint8_t was = __atomic_fetch_or(note, PAGE_CODE, __ATOMIC_SEQ_CST);
+        if (was & NOTE_FAST)
+            return false;
         if (!(was & PAGE_CODE) || !(was & NOTE_CODE_SEEN)) {
             if (en->cpus > 1)
                 en->out.barrier(en->opaque);
             __atomic_fetch_or(note, NOTE_CODE_SEEN, __ATOMIC_SEQ_CST);
         }
-        uint32_t g = __atomic_load_n(gen, __ATOMIC_SEQ_CST);
+        *at = __atomic_load_n(gen, __ATOMIC_SEQ_CST);
         if (__atomic_load_n(note, __ATOMIC_SEQ_CST) & PAGE_CODE)
-            return g;
+            return true;
     }
 }
 
@@ -206,8 +209,8 @@ static void decode_crossing(struct cpu *c, struct block *b, const struct place *
     if (b->gen2 && (__atomic_load_n(note, __ATOMIC_SEQ_CST) & NOTE_FAST))
         b->gen2 =
             NULL; /* not to be closed here, where pointers are held: built once more when it runs again */
-    if (b->gen2)
-        b->gen2_at = block_claim_page(c, note, b->gen2);
+    if (b->gen2 && !block_claim_page(c, note, b->gen2, &b->gen2_at))
+        b->gen2 = NULL;
     b->page2 = q.gpa & ~0xfffull;
     if (!b->gen2)
         b->gen = NULL; /* not cacheable */
@@ -250,7 +253,8 @@ static struct block *build(struct cpu *c, const struct place *p, uint64_t key)
     struct block *b = new_block(c);
     b->key = key;
     b->gen = gen;
-    b->gen_at = block_claim_page(c, note, gen);
+    if (!block_claim_page(c, note, gen, &b->gen_at))
+        return uncached(c);
     decode_page(c, b, p->host, room);
     if (!b->count) {
         decode_crossing(c, b, p, room);
@@ -273,7 +277,9 @@ static bool still_same(struct cpu *c, struct block *b, const struct place *p)
         return false;
     if (block_gen_of(c, p->gpa, &note) != b->gen)
         return false;
-    uint32_t g = block_claim_page(c, note, b->gen);
+    uint32_t g;
+    if (!block_claim_page(c, note, b->gen, &g))
+        return false;
     for (unsigned i = 0; i < b->count; i++) {
         uint8_t now[15];
         if (b->insn[i].exec == exec_ud ||

@@ -43,12 +43,8 @@ void cpu_code_written(struct cpu *c, uint64_t gpa, unsigned n)
     uint64_t page = (gpa - s->gpa) >> 12;
     c->priv->n_inval++;
     c->leave_block = 1;
-    if (xcache_written(c, gpa, n))
-        return;
-    /* first the note, then the generation: a decoder that set the note again in between sees the new
-     * generation (block.c) */
-    __atomic_fetch_and(&s->notes[page], (uint8_t) ~(PAGE_CODE | NOTE_CODE_SEEN), __ATOMIC_SEQ_CST);
-    __atomic_fetch_add(&s->gens[page], 1, __ATOMIC_SEQ_CST);
+    if (!xcache_written(c, gpa, n))
+        page_without_code(&s->notes[page], &s->gens[page]);
 }
 
 void phys_written(struct cpu *c, uint64_t gpa, unsigned len)

@@ -490,7 +490,14 @@ void jump_flush_page(struct cpu *c, uint64_t linear);
 /* The generation and the note of a page of memory, or NULL; mark it as code (block.c: self-modifying code).
  */
 uint32_t *block_gen_of(struct cpu *c, uint64_t gpa, uint8_t **note);
-uint32_t block_claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen);
+/* No code of the page is known any more. First the note, then the generation: a decoder that set the note
+ * again in between sees the new generation (block.c). */
+static inline void page_without_code(uint8_t *note, uint32_t *gen)
+{
+    __atomic_fetch_and(note, (uint8_t) ~(PAGE_CODE | NOTE_CODE_SEEN), __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(gen, 1, __ATOMIC_SEQ_CST);
+}
+bool block_claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen, uint32_t *at);
 /* Before a page is claimed: no fast TLB lets stores to it through any more. May stop the world: the caller
  * holds no host pointers, and looks the place up again when this returns true. */
 bool block_close_page(struct cpu *c, const struct place *p);

@@ -236,11 +236,12 @@ void xcache_distrust(struct engine *en)
     __atomic_store_n(&en->xlate->stale, 1, __ATOMIC_RELEASE);
 }
 
-/* Bytes [gpa, gpa+n) of a page whose note says PAGE_CODE were written. True: the page still holds translated
- * code. */
+/* Bytes [gpa, gpa+n) of a page whose note says PAGE_CODE were written. False: translated code is not in use.
+ */
 bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n)
 {
     struct xcache *k = c->engine->xlate;
+    uint8_t *note;
     bool dropped = false, left = false;
 
     if (!k->enabled)
@@ -259,10 +260,13 @@ bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n)
         } else
             forget_page(k, gpa);
     }
+    uint32_t *gen = block_gen_of(c, gpa, &note);
+    if (!left && gen)
+        page_without_code(note, gen); /* before anybody makes a unit of it again */
     if (dropped)
         tell_all(c);
     xcache_unlock(k);
-    return left;
+    return true;
 }
 
 /* A device wrote to pages with code: find which. */
@@ -314,9 +318,10 @@ static struct xpage *claim(struct cpu *c, struct xcache *k, const struct place *
     uint8_t *note;
     uint32_t *gen = block_gen_of(c, p->gpa, &note);
 
-    if (!gen || (__atomic_load_n(note, __ATOMIC_SEQ_CST) & NOTE_FAST))
+    uint32_t now;
+
+    if (!gen || !block_claim_page(c, note, gen, &now))
         return NULL;
-    uint32_t now = block_claim_page(c, note, gen);
     struct xpage *page = *at;
     if (page) {
         if (page->gen_at != now) { /* written meanwhile */
