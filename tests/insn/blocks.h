@@ -151,12 +151,13 @@ void point_put(struct side *s, unsigned region, const struct point *p);
 /* ---- the reference ---- */
 
 enum { MAX_STEPS = 1200 };
-struct snap { /* state before an instruction */
+enum { SNAP_TRAP = 4 }; /* a debug trap follows, before any interrupt (SDM 3A table 6-2) */
+struct snap {           /* state before an instruction */
     uint64_t gpr[16], rip, rflags;
     uint32_t undefined; /* flags without a defined value */
-    uint8_t shadow;
-    uint8_t sets;   /* by an instruction that sets all status flags */
-    uint8_t polled; /* come here by a branch at which translated code looks at the poll word */
+    uint8_t shadow;     /* and SNAP_TRAP */
+    uint8_t sets;       /* by an instruction that sets all status flags */
+    uint8_t polled;     /* come here by a branch at which translated code looks at the poll word */
 };
 struct trace {
     struct snap snap[MAX_STEPS + 1];
@@ -164,6 +165,7 @@ struct trace {
     unsigned executed; /* instructions */
     unsigned branches;
     uint32_t undefined;
+    bool repeated;       /* a string instruction came back to itself */
     bool comparing;      /* in the middle of a repeated CMPS or SCAS */
     int vector;          /* -1: halted */
     const char *discard; /* why this case says nothing; NULL */

@@ -173,14 +173,17 @@ static void execute(struct side *s, struct trace *t)
         c->shadow = 0;
     t->steps++;
     t->executed += !again;
+    t->repeated |= again;
     t->comparing = again && is_compare(in);
     t->branches += k->branch == DIRECT;
     keep(c, t,
          !again && k->branch && (k->branch == INDIRECT || c->rip != next) &&
              (k->branch == INDIRECT || c->rip <= from || (c->rip ^ from) >> 12),
          !k->keeps && (k->written | k->undefined) == X86_ARITH_FLAGS);
-    if (!(c->shadow & 2) && (step || c->db_pending))
+    if (!(c->shadow & 2) && (step || c->db_pending)) {
+        t->snap[t->steps].shadow |= SNAP_TRAP;
         debug_after(c, step);
+    }
 }
 
 /* One instruction and what it raises. */
@@ -204,7 +207,7 @@ void ref_run(struct side *s, struct trace *t, unsigned limit)
     struct cpu *c = s->c;
 
     t->steps = t->executed = t->branches = 0;
-    t->comparing = false;
+    t->comparing = t->repeated = false;
     t->discard = NULL;
     c->attention = ATT_STOP; /* so that repeated string instructions stop wherever they may */
     cpu_enter(c);

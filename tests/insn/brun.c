@@ -337,7 +337,7 @@ static bool same_count(struct bench *b, uint64_t count)
 {
     uint64_t want = b->trace.executed + (b->trace.vector >= 0);
 
-    if (count == want || (count > want && (b->trace.branches || b->prog.poke >= 0)))
+    if (count == want || (count > want && (b->trace.branches || b->trace.repeated)))
         return true;
     return bench_differs(b, "%llu instructions were counted, there were %llu", (unsigned long long)count,
                          (unsigned long long)want);
