@@ -332,7 +332,7 @@ static bool missed(struct bench *b, unsigned from)
 }
 
 /* Instructions, the handler's HLT among them. A unit is counted when it is entered, so one that is left by a
- * branch in its middle counts too many. */
+ * branch in its middle counts too many; and the pieces of a repeated string instruction may count. */
 static bool same_count(struct bench *b, uint64_t count)
 {
     uint64_t want = b->trace.executed + (b->trace.vector >= 0);
