@@ -398,6 +398,8 @@ bool bench_here(struct bench *b, const char *what)
     ref_run(b->ref, &b->trace, MAX_STEPS);
     if (b->trace.vector < 0 && b->prog.poke >= 0)
         b->trace.discard = "it halts, and may be woken";
+    else if (b->trace.vector == VECTOR_INTR || b->trace.vector == X86_NMI)
+        b->trace.discard = "it calls the handler of an interrupt itself";
     else if (!pokes_whole(b))
         b->trace.discard = "it changes the code that writes to the engine";
     if (b->trace.discard)
