@@ -83,10 +83,11 @@ struct accel_config {
     struct bus *bus;
     struct clock *clock;
     struct accel_callbacks cb;
-    unsigned cpus;         /* 1..255 */
-    const char *cpu_model; /* for x86_cpuid_build */
-    bool engine_process;   /* soft: run the engine in a confined child process instead of threads */
-    bool debug_exceptions; /* log each exception delivered (soft) */
+    unsigned cpus;           /* 1..255 */
+    const char *cpu_model;   /* for x86_cpuid_build */
+    bool engine_process;     /* soft: run the engine in a confined child process instead of threads */
+    bool debug_exceptions;   /* log each exception delivered (soft) */
+    bool count_instructions; /* for accel_stats (soft), which costs a little */
 };
 
 struct accel_ops;

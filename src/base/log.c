@@ -28,8 +28,8 @@ static void put(const char *note, const char *fmt, va_list ap)
     for (; line[n]; n++) /* what a guest or a file brought may not drive the person's terminal */
         if ((unsigned char)line[n] < 0x20 || line[n] == 0x7f)
             line[n] = ' ';
-    memcpy(line + n, note, strlen(note));
-    n += strlen(note);
+    for (; *note; note++)
+        line[n++] = *note;
     line[n++] = '\n';
     /* One write, so that lines of several threads do not mix. A closed stderr is nobody's concern. */
     ssize_t done = write(STDERR_FILENO, line, n);

@@ -175,7 +175,8 @@ static int open_accel(struct vm *vm, struct err *e)
                               .cb = board_accel_callbacks(vm->board),
                               .cpus = vm->cfg.cpus,
                               .cpu_model = vm->cfg.cpu,
-                              .engine_process = vm->cfg.engine_process};
+                              .engine_process = vm->cfg.engine_process,
+                              .count_instructions = vm->cfg.stats};
     bool kvm = !strcmp(vm->cfg.accel, "kvm");
     if (!strcmp(vm->cfg.accel, "auto")) {
         struct err why = {0};

@@ -314,7 +314,7 @@ struct side *side_open(bool reference)
 {
     struct side *s = calloc(1, sizeof *s);
     struct x86_cpuid cpuid;
-    struct engine_config cfg = {.cpus = 1, .tsc_khz = 1000000, .cpuid = &cpuid};
+    struct engine_config cfg = {.cpus = 1, .tsc_khz = 1000000, .count = true, .cpuid = &cpuid};
     struct engine_slot slot[1 + POKES];
 
     if (!s)

@@ -247,7 +247,7 @@ struct guest *guest_open(void)
 {
     struct guest *g = calloc(1, sizeof(*g));
     struct x86_cpuid cpuid;
-    struct engine_config cfg = {.cpus = 1, .tsc_khz = 1000000, .cpuid = &cpuid};
+    struct engine_config cfg = {.cpus = 1, .tsc_khz = 1000000, .count = true, .cpuid = &cpuid};
 
     if (!g)
         die("no memory");

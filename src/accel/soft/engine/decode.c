@@ -244,6 +244,14 @@ static bool has_condition(const ZydisDecodedInstruction *zi)
            zi->meta.category == ZYDIS_CATEGORY_CMOV;
 }
 
+/* Of a processor that was no other's like (Knights Corner): everywhere else their VEX form is undefined. */
+static bool foreign(const ZydisDecodedInstruction *zi)
+{
+    return zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+           (zi->mnemonic == ZYDIS_MNEMONIC_POPCNT || zi->mnemonic == ZYDIS_MNEMONIC_TZCNT ||
+            zi->mnemonic == ZYDIS_MNEMONIC_LZCNT);
+}
+
 static int refuse(struct insn *out, exec_fn *why, const uint8_t *bytes, unsigned avail)
 {
     out->exec = why;
@@ -272,7 +280,7 @@ int insn_decode(const uint8_t *bytes, unsigned avail, enum cpu_mode mode, struct
         return avail < sizeof(out->bytes) ? 1 : refuse(out, exec_gp, bytes, avail);
     if (st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
         return refuse(out, exec_gp, bytes, avail);
-    if (!ZYAN_SUCCESS(st))
+    if (!ZYAN_SUCCESS(st) || foreign(&zi))
         return refuse(out, exec_ud, bytes, avail);
 
     out->len = zi.length;

@@ -71,6 +71,7 @@ struct engine *engine_init(void *arena, size_t size, const struct engine_config 
     en->cpus = cfg->cpus;
     en->tsc_khz = cfg->tsc_khz;
     en->log_exceptions = cfg->log_exceptions;
+    en->count = cfg->count;
     at += part(sizeof(struct engine));
     en->native = native_area_init(at + cfg->cpus * cpu_size(), cfg->cpus);
     en->xlate = (struct xcache *)(void *)((uint8_t *)en->native + part(native_area_size(cfg->cpus)));

@@ -53,6 +53,7 @@ struct engine_config {
     unsigned cpus;
     uint32_t tsc_khz;
     bool log_exceptions;
+    bool count;                    /* the instructions that translated code retires, which costs a little */
     const struct x86_cpuid *cpuid; /* one per CPU, copied */
 };
 

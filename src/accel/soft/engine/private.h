@@ -168,7 +168,7 @@ struct engine {
     struct ENGINE_FIXED {
         uint32_t cpus;
         uint32_t tsc_khz;
-        uint8_t log_exceptions, dirty_log, attached;
+        uint8_t log_exceptions, count, dirty_log, attached;
         uint32_t slots_version; /* atomic */
         uint32_t flush_version; /* atomic: whoever comes inside with an older one fills its TLB anew (dirty
                                    tracking) */

@@ -432,7 +432,7 @@ void xcache_attach(struct engine *en)
         jc_clear(en->cpu[i]);
         en->cpu[i]->x.on = 1;
     }
-    k->counting = 1;
+    k->counting = en->count;
     k->enabled = 1;
 }
 
@@ -451,5 +451,5 @@ void xcache_stats(const struct engine *en, struct accel_stats *out)
 {
     out->blocks += en->xlate->n_units;
     out->guest_bytes = en->xlate->n_guest_bytes;
-    out->host_bytes = en->xlate->n_host_bytes;
+    out->host_bytes = en->xlate->n_host_bytes - en->xlate->n_count_bytes; /* as it is without --stats */
 }

@@ -138,7 +138,7 @@ static int integer_flags(ZydisMnemonic m)
 static bool has_feature(const struct cpu *c, const ZydisDecodedInstruction *zi)
 {
     if (zi->mnemonic == ZYDIS_MNEMONIC_POPCNT)
-        return cpu_has(c, X86_F_POPCNT);
+        return zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && cpu_has(c, X86_F_POPCNT);
     if (zi->mnemonic == ZYDIS_MNEMONIC_CMPXCHG8B || zi->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
         return zi->mnemonic == ZYDIS_MNEMONIC_CMPXCHG8B || cpu_has(c, X86_F_CX16);
     switch (zi->meta.isa_ext) {

@@ -241,6 +241,37 @@ uint64_t xentry_address(struct xcache *k, struct xunit *u, enum xentry kind)
     return xcode_at(k, u->entry[kind]);
 }
 
+/* Instructions are counted together up to a branch that may leave the unit: the first behind those that are
+ * counted with instruction i. */
+static unsigned counted_to(const struct maker *m, unsigned i)
+{
+    while (i < m->count && m->insn[i].kind != XK_JCC)
+        i++;
+    return i < m->count ? i + 1 : i;
+}
+
+void xmake_count(struct maker *m, unsigned from)
+{
+    struct xemit *e = &m->e;
+    unsigned n = counted_to(m, from) - from;
+
+    if (!m->k->counting || !n)
+        return;
+    uint8_t *before = e->p;
+    if (m->state == XF_HOST) {
+        x_load(e, H_R11, XOFF(icount));
+        x_lea(e, true, H_R11, H_R11, 0xff, 1, (int32_t)n);
+        x_store(e, H_R11, XOFF(icount));
+    } else {
+        XB(e, 0x65, 0x48, 0x83, 0x04, 0x25); /* add qword gs:[icount], imm8 */
+        x32(e, XOFF(icount));
+        x8(e, n);
+        if (m->state == XF_BOTH)
+            m->state = XF_SLOT;
+    }
+    m->counting += (unsigned)(e->p - before);
+}
+
 /* What the body begins with: flags are where the unit wants them. */
 static void emit_top(struct maker *m)
 {
@@ -254,17 +285,7 @@ static void emit_top(struct maker *m)
         xmake_stub(m, STUB_VEC, 0);
         u->go_on = (uint16_t)(e->p - m->start);
     }
-    if (!m->k->counting)
-        return;
-    if (m->state == XF_HOST) {
-        x_load(e, H_R11, XOFF(icount));
-        x_lea(e, true, H_R11, H_R11, 0xff, 1, u->insns);
-        x_store(e, H_R11, XOFF(icount));
-    } else {
-        XB(e, 0x65, 0x48, 0x83, 0x04, 0x25); /* add qword gs:[icount], imm8 */
-        x32(e, XOFF(icount));
-        x8(e, u->insns);
-    }
+    xmake_count(m, 0);
 }
 
 static struct xlink *new_link(struct maker *m, const struct stub *s)
@@ -342,11 +363,13 @@ static void emit_slow(struct maker *m)
         struct xslow *way = &list[m->u->n_slow++];
         *way = (struct xslow){.at = m->insn[s->index].at,
                               .go_on = (uint16_t)(s->go_on ? s->go_on - m->start : 0),
-                              .index = s->index,
                               .count = 1,
-                              .access = s->access};
+                              .access = s->access,
+                              .ahead = (uint8_t)(counted_to(m, s->index) - s->index)};
+        unsigned last = s->index;
         if (s->group) {
             const struct xgroup *g = &m->group[s->group - 1];
+            last = g->last;
             way->count = (uint8_t)(g->last - g->first + 1);
             way->base = g->base;
             way->write = g->write;
@@ -354,6 +377,7 @@ static void emit_slow(struct maker *m)
             way->bytes = g->bytes;
             way->probe = (uint16_t)(s->probe - m->start);
         }
+        way->behind = (uint8_t)(counted_to(m, last) - last - 1);
         x_call_to(&m->e, k->glue.slow[s->state != XF_HOST]);
     }
     if (!m->u->n_slow)
@@ -434,7 +458,6 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     if (!m.count)
         bytes = room < ZYDIS_MAX_INSTRUCTION_LENGTH ? room : ZYDIS_MAX_INSTRUCTION_LENGTH;
     m.u->bytes = (uint16_t)bytes;
-    m.u->insns = (uint8_t)m.count;
     m.u->want = (uint8_t)wanted(&m);
     if (!k->single && !k->alone[xalone_index(linear)])
         xgroup_plan(&m);
@@ -446,6 +469,7 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
         m.e.p = k->next;
         m.stubs = 0;
         m.ambiguous = false;
+        m.counting = 0;
         emit_back(&m.e, k, m.u, first);
         m.start = m.e.p;
         m.u->code = code_offset(k, m.start);
@@ -467,6 +491,7 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     k->n_units++;
     k->n_guest_bytes += bytes;
     k->n_host_bytes += (uint64_t)(m.e.p - k->next);
+    k->n_count_bytes += m.counting;
     k->next = m.e.p;
     return m.u;
 }

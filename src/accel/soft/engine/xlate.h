@@ -78,9 +78,11 @@ struct xlink {
 /* A slow way: which instruction, and where its successor begins in the unit's code; 0: it is looked up. */
 struct xslow {
     uint16_t at, go_on;
-    uint8_t index;  /* instructions of the unit before it */
     uint8_t count;  /* so many instructions, up to a group's last: xgroup.c */
     uint8_t access; /* the fast TLB did not know its bytes */
+    /* of the instructions that are counted together with the first, those from it on; together with the last,
+     * those behind it */
+    uint8_t ahead, behind;
     /* of a group: its bytes begin at guest register `base` + low; where its probe begins in the unit's code
      */
     uint8_t base, write;
@@ -98,7 +100,7 @@ struct xunit {
     uint32_t slow;            /* its struct xslow, in the order of their calls: offset in meta, in 8 bytes */
     uint16_t go_on;           /* behind the check of vectors */
     uint16_t bytes;
-    uint8_t insns, set, want, vec, dead;
+    uint8_t set, want, vec, dead;
     uint8_t crossed; /* so often a group lay on two pages */
     uint8_t lost;    /* after so many instructions flags are set whatever they were: want is XF_ANY */
     uint8_t n_slow;
@@ -151,7 +153,7 @@ struct xcache {
     uint8_t *first; /* behind the glue */
     size_t meta_used;
     struct xglue glue;
-    uint64_t n_units, n_guest_bytes, n_host_bytes, n_flush, n_dead;
+    uint64_t n_units, n_guest_bytes, n_host_bytes, n_count_bytes, n_flush, n_dead;
     struct xunit *unit[XUNIT_BUCKETS];
     struct xpage *page[XPAGE_BUCKETS];
     uint8_t meta[XMETA_SIZE] __attribute__((aligned(64)));

@@ -38,10 +38,11 @@ struct maker {
     uint8_t *poll; /* of the way in that lies before the body */
     struct xinsn *insn;
     unsigned count, stubs;
-    uint8_t state;  /* enum xflags */
-    bool failed;    /* no room for what belongs to it */
-    bool ambiguous; /* state XF_ANY where it must be known */
-    int sp_late;    /* bytes that R15 has yet to be moved by: pushes and pops of a group */
+    unsigned counting; /* bytes of code that counts instructions */
+    uint8_t state;     /* enum xflags */
+    bool failed;       /* no room for what belongs to it */
+    bool ambiguous;    /* state XF_ANY where it must be known */
+    int sp_late;       /* bytes that R15 has yet to be moved by: pushes and pops of a group */
     unsigned groups;
     struct xgroup group[XUNIT_INSNS / 2];
     struct stub stub[MAX_STUBS];
@@ -55,6 +56,8 @@ void xmake_restore_code(struct xemit *e);
 void xmake_save_flags(struct maker *m);    /* they are in the slot, whatever else */
 void xmake_restore_flags(struct maker *m); /* they are in the host */
 void xmake_spoil_flags(struct maker *m);   /* what comes next spoils the host's */
+/* Count the instructions from `from` to the next branch that may leave the unit. Spoils R11. */
+void xmake_count(struct maker *m, unsigned from);
 /* Instruction `index` is interpreted; more: the unit goes on behind it. */
 void xmake_interpreted(struct maker *m, unsigned index, bool more);
 void xmake_jump(struct maker *m, unsigned index, uint64_t target);

@@ -374,6 +374,7 @@ bool xmake_insn(struct maker *m, unsigned index)
         break;
     case XK_JCC:
         xmake_jcc(m, index, branch_target(m, index));
+        xmake_count(m, index + 1);
         more = true;
         break;
     case XK_PUSH_MEM:

@@ -182,14 +182,14 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
     struct xcache *k = c->engine->xlate;
     const struct xslow way = *w->way;
     const struct insn in = w->insn;
-    unsigned left = u->insns - way.index, n = 0;
+    unsigned n = 0;
     uint64_t seen = c->priv->xcache_seen; /* who waits for others may find the cache emptied */
 
     c->rip = u->linear + way.at;
     if (way.count > 1 && group_known(c, u, &way) && (!u->vec || want_vectors(c, u)))
         return xcode_at(k, u->code) + way.probe;
     if (k->counting)
-        c->icount -= left;
+        c->icount -= way.ahead;
     if (way.access)
         refill(c, &in);
     bool on = interpret(c, &in) && c->priv->xcache_seen == seen;
@@ -198,7 +198,7 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
     if (on && (!u->dead || SEED_BUG(23)) && c->tlb_user == u->set && way.go_on &&
         (!u->vec || SEED_BUG(39) || want_vectors(c, u))) {
         if (k->counting)
-            c->icount += left - way.count;
+            c->icount += way.behind;
         return xcode_at(k, u->code) + way.go_on;
     }
     if (c->db_pending | c->debug_exit) {

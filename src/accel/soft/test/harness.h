@@ -179,7 +179,7 @@ static inline struct harness *h_new(unsigned cpus)
 {
     struct harness *h = calloc(1, sizeof(*h));
     h_cpuid(h, cpus);
-    struct engine_config cfg = {.cpus = cpus, .tsc_khz = 1000000, .cpuid = h->cpuid};
+    struct engine_config cfg = {.cpus = cpus, .tsc_khz = 1000000, .count = true, .cpuid = h->cpuid};
     h->arena_size = engine_arena_size(&cfg);
     h->arena =
         mmap(NULL, h->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

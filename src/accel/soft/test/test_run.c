@@ -398,28 +398,34 @@ static void an_undefined_instruction_that_is_mended_runs(void **state)
     h_free(h);
 }
 
-/* C5 F8 84, which one family of processors had as a branch on a mask. */
+/* Which one family of processors had: C5 F8 84, a branch on a mask, and C5 FA B8. */
+GUEST(vex_popcnt, "xor %eax, %eax\n .byte 0xc5, 0xfa, 0xb8, 0xc5\n out %eax, $0xf4\n 2: jmp 2b");
 GUEST(jkzd, "xor %eax, %eax\n .byte 0xc5, 0xf8, 0x84, 0, 0, 0, 0\n out %eax, $0xf4\n 2: jmp 2b");
 GUEST(jkzd_handler, "mov $0x77, %eax\n out %eax, $0xf4\n 2: jmp 2b");
 
-static void a_branch_with_a_vex_prefix_is_undefined(void **state)
+static void a_branch_and_a_popcnt_with_a_vex_prefix_are_undefined(void **state)
 {
     (void)state;
-    struct harness *h = h_new(1);
-    struct x86_state s = h_long_mode(h, 0x10000, 0);
+    for (int i = 0; i < 2; i++) {
+        struct harness *h = h_new(1);
+        struct x86_state s = h_long_mode(h, 0x10000, 0);
 
-    h_put64(h, 0x6008, 0x00af9b000000ffff); /* GDT: 64-bit code */
-    s.gdtr.base = 0x6000;
-    s.gdtr.limit = 0x17;
-    s.idtr.base = 0x7000;
-    s.idtr.limit = 0xfff;
-    set_idt64(h, 0x7000, X86_UD, 0x11000, 8, 0xe);
-    h_code(h, 0x10000, jkzd);
-    h_code(h, 0x11000, jkzd_handler);
-    assert_int_equal(engine_set(h->en, 0, &s), 0);
-    assert_int_equal(h_run(h), ENGINE_KICKED);
-    assert_int_equal(h->exit_value, 0x77);
-    h_free(h);
+        h_put64(h, 0x6008, 0x00af9b000000ffff); /* GDT: 64-bit code */
+        s.gdtr.base = 0x6000;
+        s.gdtr.limit = 0x17;
+        s.idtr.base = 0x7000;
+        s.idtr.limit = 0xfff;
+        set_idt64(h, 0x7000, X86_UD, 0x11000, 8, 0xe);
+        if (i)
+            h_code(h, 0x10000, vex_popcnt);
+        else
+            h_code(h, 0x10000, jkzd);
+        h_code(h, 0x11000, jkzd_handler);
+        assert_int_equal(engine_set(h->en, 0, &s), 0);
+        assert_int_equal(h_run(h), ENGINE_KICKED);
+        assert_int_equal(h->exit_value, 0x77);
+        h_free(h);
+    }
 }
 
 /* A device that answers a store by writing the code right behind it. */
@@ -460,7 +466,7 @@ int main(void)
         cmocka_unit_test(a_call_of_the_next_instruction_is_made_once),
         cmocka_unit_test(vectors_are_there_behind_a_group_that_missed),
         cmocka_unit_test(an_undefined_instruction_that_is_mended_runs),
-        cmocka_unit_test(a_branch_with_a_vex_prefix_is_undefined),
+        cmocka_unit_test(a_branch_and_a_popcnt_with_a_vex_prefix_are_undefined),
         cmocka_unit_test(code_that_a_device_writes_is_seen_behind_the_access),
         cmocka_unit_test(code_modified_by_another_cpu_is_seen_after_a_serializing_instruction),
         cmocka_unit_test(a_locked_add_across_frames_is_atomic),
