@@ -101,12 +101,12 @@ def test_the_console_is_a_virtio_console(machine, extra):
     m.expect(r"liege:\S*# ", 120)
     assert m.run("tty") == ("/dev/hvc0\n", 0)
     assert m.run("cat /sys/class/tty/console/active") == ("hvc0\n", 0)
+    assert m.run("seq 3000") == ("".join(f"{i}\n" for i in range(1, 3001)), 0)
     fcntl.ioctl(m.master, termios.TIOCSWINSZ, struct.pack("4H", 33, 111, 0, 0))
     m.process.send_signal(signal.SIGWINCH)
     m.run("sleep 2")
     out, status = m.run("stty size")  # before its answer, the shell may write the prompt and the typed line anew
     assert (out.splitlines()[-1], status) == ("33 111", 0), out
-    assert m.run("seq 3000") == ("".join(f"{i}\n" for i in range(1, 3001)), 0)
     m.type("\x01x")
     assert m.wait(30) == 1
 

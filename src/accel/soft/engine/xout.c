@@ -224,7 +224,11 @@ uint64_t xlate_link(struct cpu *c, const void *at) /* in the code, at any byte *
     struct xunit *u = xcache_lock_unit(c, k, l);
     if (!u)
         return 0;
-    uint64_t to = k->n_flush == flushes ? xentry_address(k, u, xentry_for(u, l)) : 0;
+    int32_t now = 0;
+    if (k->n_flush == flushes)
+        memcpy(&now, l->site - sizeof now, sizeof now);
+    /* another vCPU may have come here before and linked it */
+    uint64_t to = k->n_flush == flushes && now == l->unlinked ? xentry_address(k, u, xentry_for(u, l)) : 0;
     if (to) {
         xcache_set_site(l->site, (int32_t)(to - ((uintptr_t)l->site + k->delta)));
         l->next = u->in;

@@ -190,6 +190,35 @@ static void code_modified_by_another_cpu_is_seen_after_a_serializing_instruction
     h_free(h);
 }
 
+/* Both CPUs call a function of several units; CPU 0 changes it each time, so both translate and link it anew,
+ * often at once. */
+GUEST(linked, "mov $0x15000, %ebx\n mov $60000, %ecx\n test %edi, %edi\n jnz 2f\n "
+              "1: incb 0x15006\n call *%rbx\n dec %ecx\n jnz 1b\n mov $9, %eax\n out %eax, $0xf4\n "
+              "2: call *%rbx\n jmp 2b");
+GUEST(linked_function, "mov $4, %edx\n 1: mov $0, %ah\n dec %edx\n jnz 1b\n ret");
+
+static void cpus_that_link_the_same_jump_at_once_link_it_once(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(2);
+    struct x86_state s = h_long_mode(h, 0x10000, 0), t;
+    struct other o;
+    pthread_t thread;
+
+    h_code(h, 0x10000, linked);
+    h_code(h, 0x15000, linked_function);
+    t = s;
+    t.gpr[X86_RSP] = 0x90000;
+    t.gpr[X86_RDI] = 1;
+    start_other(h, &o, &thread, &t);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 9);
+    engine_kick(h->en, 1);
+    pthread_join(thread, NULL);
+    h_free(h);
+}
+
 /* Both CPUs add to a counter that lies across two pages whose frames are apart. */
 GUEST(adder, "mov $3000, %ecx\n mov $0x40000ffc, %ebx\n 1: lock addq $1, (%rbx)\n dec %ecx\n jnz 1b\n lock "
              "incl 0x600\n 2: pause\n cmpl $2, 0x600\n jne 2b\n"
@@ -469,6 +498,7 @@ int main(void)
         cmocka_unit_test(a_branch_and_a_popcnt_with_a_vex_prefix_are_undefined),
         cmocka_unit_test(code_that_a_device_writes_is_seen_behind_the_access),
         cmocka_unit_test(code_modified_by_another_cpu_is_seen_after_a_serializing_instruction),
+        cmocka_unit_test(cpus_that_link_the_same_jump_at_once_link_it_once),
         cmocka_unit_test(a_locked_add_across_frames_is_atomic),
         cmocka_unit_test(replacing_the_slots_reaches_a_running_cpu),
         cmocka_unit_test(the_dirty_log_names_each_page_written),
