@@ -22,9 +22,11 @@ bool xlate_possible(const struct cpu *c)
            c->engine->xlate->enabled;
 }
 
-/* Translated code changes cpu->tlb_user alone (xsys.c): what follows from it. */
+/* From translated code, which another vCPU may have made: what that wrote down of it is read after this. And
+ * translated code changes cpu->tlb_user alone (xsys.c): what follows from it. */
 static inline void arrive(struct cpu *c)
 {
+    (void)__atomic_load_n(&c->engine->xlate->lock, __ATOMIC_ACQUIRE); /* xcache_unlock released it */
     if (unlikely(c->tlb_now != c->tlb[c->tlb_user]))
         cpu_update_ac(c);
 }
