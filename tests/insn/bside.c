@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include "blocks.h"
 #include "base/err.h"
+#include "outside.h"
 
 enum {
     GPA_GDT = 0x1000,
@@ -38,15 +39,6 @@ static void die(const char *what)
 
 /* ---- outside ---- */
 
-static uint32_t out_pio_read(void *o, uint16_t port, unsigned size)
-{
-    (void)o, (void)port, (void)size;
-    return ~0u;
-}
-static void out_pio_write(void *o, uint16_t port, unsigned size, uint32_t value)
-{
-    (void)o, (void)port, (void)size, (void)value;
-}
 static uint64_t out_mmio_read(void *o, uint64_t gpa, unsigned size)
 {
     (void)o, (void)gpa, (void)size;
@@ -59,20 +51,6 @@ static void out_mmio_write(void *o, uint64_t gpa, unsigned size, uint64_t value)
     if (gpa >> 12 == GPA_DEVICE >> 12 && s->prog && s->prog->patches)
         side_patch(s, &s->prog->patch[s->device_writes++ % s->prog->patches]);
 }
-static int out_ack(void *o)
-{
-    (void)o;
-    return -1;
-}
-static void out_eoi(void *o, uint8_t vector)
-{
-    (void)o, (void)vector;
-}
-static uint64_t out_now(void *o)
-{
-    (void)o;
-    return 1000000000;
-}
 static void out_sleep(void *o, unsigned cpu, uint64_t deadline)
 {
     struct side *s = o;
@@ -83,36 +61,17 @@ static void out_arm(void *o, unsigned cpu, uint64_t deadline)
 {
     (void)o, (void)cpu, (void)deadline;
 }
-static void out_cpu(void *o, unsigned cpu)
-{
-    (void)o, (void)cpu;
-}
-static void out_barrier(void *o)
-{
-    (void)o;
-}
-static void out_log(void *o, int level, const char *text)
-{
-    (void)o, (void)level;
-    fprintf(stderr, "engine: %s\n", text);
-}
 
-static const struct engine_outside outside = {
-    .pio_read = out_pio_read,
-    .pio_write = out_pio_write,
-    .mmio_read = out_mmio_read,
-    .mmio_write = out_mmio_write,
-    .ack_extint = out_ack,
-    .eoi = out_eoi,
-    .now_ns = out_now,
-    .wall_ns = out_now,
-    .sleep = out_sleep,
-    .arm = out_arm,
-    .wake = out_cpu,
-    .barrier = out_barrier,
-    .quiescent = out_cpu,
-    .log = out_log,
-};
+static struct engine_outside outside(void)
+{
+    struct engine_outside o = no_outside;
+
+    o.mmio_read = out_mmio_read;
+    o.mmio_write = out_mmio_write;
+    o.sleep = out_sleep;
+    o.arm = out_arm;
+    return o;
+}
 
 /* ---- tables ---- */
 
@@ -327,7 +286,8 @@ struct side *side_open(bool reference)
     s->dummy = map(POKES * 4096);
     s->en = engine_init(map(engine_arena_size(&cfg)), engine_arena_size(&cfg), &cfg);
     s->c = engine_cpu(s->en, 0);
-    if (engine_attach(s->en, &outside, s))
+    struct engine_outside around = outside();
+    if (engine_attach(s->en, &around, s))
         die("the engine does not attach");
     build_tables(s);
     slot[0] = (struct engine_slot){.size = RAM_SIZE, .host = s->ram, .notes = s->notes, .gens = s->gens};

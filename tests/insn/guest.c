@@ -12,6 +12,7 @@
 #include "accel/soft/engine/engine.h"
 #include "base/err.h"
 #include "lab.h"
+#include "outside.h"
 #include "x86/regs.h"
 #include "x86/state.h"
 
@@ -47,74 +48,6 @@ static void die(const char *what)
     fprintf(stderr, "lab: guest: %s\n", what);
     exit(1);
 }
-
-/* ---- outside: there is none ---- */
-
-static uint32_t out_pio_read(void *o, uint16_t port, unsigned size)
-{
-    (void)o, (void)port, (void)size;
-    return ~0u;
-}
-static void out_pio_write(void *o, uint16_t port, unsigned size, uint32_t value)
-{
-    (void)o, (void)port, (void)size, (void)value;
-}
-static uint64_t out_mmio_read(void *o, uint64_t gpa, unsigned size)
-{
-    (void)o, (void)gpa, (void)size;
-    return ~0ull;
-}
-static void out_mmio_write(void *o, uint64_t gpa, unsigned size, uint64_t value)
-{
-    (void)o, (void)gpa, (void)size, (void)value;
-}
-static int out_ack(void *o)
-{
-    (void)o;
-    return -1;
-}
-static void out_eoi(void *o, uint8_t vector)
-{
-    (void)o, (void)vector;
-}
-static uint64_t out_now(void *o)
-{
-    (void)o;
-    return 1000000000;
-}
-static void out_sleep(void *o, unsigned cpu, uint64_t deadline)
-{
-    (void)o, (void)cpu, (void)deadline;
-}
-static void out_cpu(void *o, unsigned cpu)
-{
-    (void)o, (void)cpu;
-}
-static void out_barrier(void *o)
-{
-    (void)o;
-}
-static void out_log(void *o, int level, const char *text)
-{
-    (void)o, (void)level;
-    fprintf(stderr, "engine: %s\n", text);
-}
-
-static const struct engine_outside outside = {
-    .pio_read = out_pio_read,
-    .pio_write = out_pio_write,
-    .mmio_read = out_mmio_read,
-    .mmio_write = out_mmio_write,
-    .ack_extint = out_ack,
-    .eoi = out_eoi,
-    .now_ns = out_now,
-    .wall_ns = out_now,
-    .sleep = out_sleep,
-    .wake = out_cpu,
-    .barrier = out_barrier,
-    .quiescent = out_cpu,
-    .log = out_log,
-};
 
 /* ---- tables in guest memory ---- */
 
@@ -260,7 +193,7 @@ struct guest *guest_open(void)
     build_state(g, &cpuid);
     g->arena_size = engine_arena_size(&cfg);
     g->engine = engine_init(map(g->arena_size), g->arena_size, &cfg);
-    engine_attach(g->engine, &outside, g);
+    engine_attach(g->engine, &no_outside, g);
     struct engine_slot slot = {
         .gpa = 0, .size = RAM_SIZE, .host = g->ram, .notes = g->notes, .gens = g->gens};
     engine_set_slots(g->engine, &slot, 1);

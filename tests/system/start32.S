@@ -1,39 +1,11 @@
 /*
- * start32: how the 32-bit image is entered, how it enters cases, and its exceptions. It is begun like the 64-bit
- * one (start64.S).
+ * start32: how the 32-bit image goes on behind begin.inc, how it enters cases, and its exceptions.
  *
  * Exceptions of the kernel come in on the stack that they find, by interrupt gates; a double fault, and what a
  * setup asks for with `by_task`, through task gates (machine32.c).
  */
 #include "asm.inc"
-    .section .text.start, "ax"
-    .code32
-    .global start
-start:
-    jmp first
-    .balign 4
-header:
-    .long 0x1badb002, 0x10000, -(0x1badb002 + 0x10000)
-    .long header, start, _edata, _end, start
-first:
-    cli
-    cld
-    mov %eax, %edx
-    mov $0xff, %al
-    out %al, $0x21 /* no interrupts from a BIOS's timers */
-    out %al, $0xa1
-    mov $runner_stack, %esp
-    mov $_edata, %edi
-    mov $_end, %ecx
-    sub %edi, %ecx
-    xor %eax, %eax
-    rep stosb
-    cmp $0x2badb002, %edx
-    jne 1f
-    testb $4, (%ebx)
-    jz 1f
-    mov 16(%ebx), %eax
-    mov %eax, command_line
+#include "begin.inc"
 1:  call suite_main
 1:  hlt
     jmp 1b

@@ -7,34 +7,7 @@
  * TSS's RSP0 serves cases.
  */
 #include "asm.inc"
-    .section .text.start, "ax"
-    .code32
-    .global start
-start:
-    jmp first
-    .balign 4
-header:
-    .long 0x1badb002, 0x10000, -(0x1badb002 + 0x10000)
-    .long header, start, _edata, _end, start
-first:
-    cli
-    cld
-    mov %eax, %edx
-    mov $0xff, %al
-    out %al, $0x21 /* no interrupts from a BIOS's timers */
-    out %al, $0xa1
-    mov $runner_stack, %esp
-    mov $_edata, %edi
-    mov $_end, %ecx
-    sub %edi, %ecx
-    xor %eax, %eax
-    rep stosb
-    cmp $0x2badb002, %edx
-    jne 1f
-    testb $4, (%ebx)
-    jz 1f
-    mov 16(%ebx), %eax
-    mov %eax, command_line
+#include "begin.inc"
 1:  call tables
     mov $top_table, %eax
     mov %eax, %cr3

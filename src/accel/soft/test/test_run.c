@@ -36,6 +36,18 @@ static void set_idt64(struct harness *h, uint64_t idt, unsigned vector, uint64_t
     h_put64(h, idt + vector * 16 + 8, handler >> 32);
 }
 
+/* #UD goes to 0x11000. */
+static void handle_ud(struct harness *h, struct x86_state *s)
+{
+    h_put64(h, 0x6008, 0x00af9b000000ffff); /* GDT: 64-bit code, data */
+    h_put64(h, 0x6010, 0x00cf93000000ffff);
+    s->gdtr.base = 0x6000;
+    s->gdtr.limit = 0x17;
+    s->idtr.base = 0x7000;
+    s->idtr.limit = 0xfff;
+    set_idt64(h, 0x7000, X86_UD, 0x11000, 8, 0xe);
+}
+
 static void hlt_sleeps_until_the_apic_timer_fires(void **state)
 {
     (void)state;
@@ -411,13 +423,7 @@ static void an_undefined_instruction_that_is_mended_runs(void **state)
     struct harness *h = h_new(1);
     struct x86_state s = h_long_mode(h, 0x10000, 0);
 
-    h_put64(h, 0x6008, 0x00af9b000000ffff); /* GDT: 64-bit code */
-    h_put64(h, 0x6010, 0x00cf93000000ffff);
-    s.gdtr.base = 0x6000;
-    s.gdtr.limit = 0x17;
-    s.idtr.base = 0x7000;
-    s.idtr.limit = 0xfff;
-    set_idt64(h, 0x7000, X86_UD, 0x11000, 8, 0xe);
+    handle_ud(h, &s);
     h_code(h, 0x10000, undefined_code);
     h_code(h, 0x11000, undefined_handler);
     assert_int_equal(h->ram[0x10005], 0xff);
@@ -439,12 +445,7 @@ static void a_branch_and_a_popcnt_with_a_vex_prefix_are_undefined(void **state)
         struct harness *h = h_new(1);
         struct x86_state s = h_long_mode(h, 0x10000, 0);
 
-        h_put64(h, 0x6008, 0x00af9b000000ffff); /* GDT: 64-bit code */
-        s.gdtr.base = 0x6000;
-        s.gdtr.limit = 0x17;
-        s.idtr.base = 0x7000;
-        s.idtr.limit = 0xfff;
-        set_idt64(h, 0x7000, X86_UD, 0x11000, 8, 0xe);
+        handle_ud(h, &s);
         if (i)
             h_code(h, 0x10000, vex_popcnt);
         else
