@@ -183,7 +183,7 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
     struct xunit *u = w->unit;
     struct xcache *k = c->engine->xlate;
     const struct xslow way = *w->way;
-    const struct insn in = w->insn;
+    const struct insn *in = &w->insn; /* used up before another instruction may take its place */
     unsigned n = 0;
     uint64_t seen = c->priv->xcache_seen; /* who waits for others may find the cache emptied */
 
@@ -193,8 +193,8 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
     if (k->counting)
         c->icount -= way.ahead;
     if (way.access)
-        refill(c, &in);
-    bool on = interpret(c, &in) && c->priv->xcache_seen == seen;
+        refill(c, in);
+    bool on = interpret(c, in) && c->priv->xcache_seen == seen;
     while (on && ++n < way.count)
         on = interpret(c, kept_further(c, at, u, n)) && c->priv->xcache_seen == seen;
     if (on && (!u->dead || SEED_BUG(23)) && c->tlb_user == u->set && way.go_on &&
