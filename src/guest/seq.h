@@ -6,7 +6,7 @@
  *   writer: seq_open(&q); change every field with seq_put; seq_close(&q);
  *
  * Fields are read by acquire and written by release, which on x86 costs nothing and needs no fence (the
- * thread sanitizer knows none).
+ * thread sanitizer knows none); only the opening is a full barrier.
  */
 #ifndef GUEST_SEQ_H
 #define GUEST_SEQ_H
@@ -34,9 +34,12 @@ static inline bool seq_again(const struct seq *q, uint32_t began)
     return __atomic_load_n(&q->n, __ATOMIC_ACQUIRE) != began;
 }
 
+/* Seen by all before anything that follows: a writer's reading of the host's clock would else overtake the
+ * store, and a reader who reads the clock later would still find nothing changed (SDM 2B, RDTSC: it waits for
+ * no store). */
 static inline void seq_open(struct seq *q)
 {
-    __atomic_store_n(&q->n, q->n + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&q->n, q->n + 1, __ATOMIC_SEQ_CST);
 }
 
 static inline void seq_close(struct seq *q)
