@@ -7,6 +7,7 @@
 #include "base/range.h"
 #include "x86/model.h"
 #include "x86/regs.h"
+#include "x86/spec.h"
 
 /* Leaves: SDM 2A CPUID; APM 3 appendix E for 0x80000005 and the AMD meaning of 0x80000008 ECX; 0x4000000x:
  * the kernel's Documentation/virt/kvm/x86/cpuid.rst; 0x40000010: the frequency leaf that several hypervisors
@@ -21,6 +22,7 @@ struct build {
     const struct x86_cpu_config *cfg;
     const struct x86_host *host;
     const struct x86_features *f;
+    uint32_t phys_bits;
     bool amd;
     uint32_t core_bits; /* bits of the APIC id that number cores */
 };
@@ -174,8 +176,6 @@ static void put_hypervisor(struct build *b)
 
 static void put_extended(struct build *b, const char *vendor, const char *brand)
 {
-    uint32_t phys =
-        b->host->phys_bits && b->host->phys_bits < PHYS_BITS_MAX ? b->host->phys_bits : PHYS_BITS_MAX;
     uint32_t edx = b->f->w[X86_W_80000001_EDX], ecx = b->f->w[X86_W_80000001_ECX];
     uint32_t cores = b->cfg->cpus - 1;
     char text[48] = {0};
@@ -197,21 +197,25 @@ static void put_extended(struct build *b, const char *vendor, const char *brand)
     put(b, 0x80000006, 0, 0, 1024u << 16 | 8 << 12 | (b->amd ? 1 << 8 : 0) | 64,
         b->amd ? 32u << 18 | 8 << 12 | 1 << 8 | 64 : 0);
     put(b, 0x80000007, 0, 0, 0, b->f->w[X86_W_80000007_EDX]);
-    put(b, 0x80000008, LINEAR_BITS << 8 | phys, b->f->w[X86_W_80000008_EBX],
+    put(b, 0x80000008, LINEAR_BITS << 8 | b->phys_bits, b->f->w[X86_W_80000008_EBX],
         b->amd ? b->core_bits << 12 | cores : 0, 0);
 }
 
-/* want ∩ allow, and ∩ host for instructions; -ENOTSUP when a required one is not among it. */
-static int resolve(const struct x86_model *m, const struct x86_cpu_config *cfg, const struct x86_host *host,
-                   struct x86_features *f, struct err *e)
+/* (want + add - drop) ∩ allow, and ∩ host for instructions; -ENOTSUP when a required one is not among it. */
+static int resolve(const struct x86_cpu_spec *spec, const struct x86_cpu_config *cfg,
+                   const struct x86_host *host, struct x86_features *f, struct err *e)
 {
+    const struct x86_model *m = spec->model;
     struct x86_features required, isa;
     char list[320];
 
     x86_model_features(m, f, &required);
     x86_features_user_isa(&isa);
-    for (unsigned i = 0; i < X86_WORDS; i++)
-        f->w[i] &= cfg->allow.w[i] & (host->features.w[i] | ~isa.w[i]);
+    for (unsigned i = 0; i < X86_WORDS; i++) {
+        uint32_t kept = ~spec->drop.w[i];
+        f->w[i] = (f->w[i] | spec->add.w[i]) & kept & cfg->allow.w[i] & (host->features.w[i] | ~isa.w[i]);
+        required.w[i] = (required.w[i] | spec->add.w[i]) & kept;
+    }
     x86_features_close(f);
     if (x86_features_missing(&required, f, list, sizeof list))
         return err_set(e, ENOTSUP, "CPU model %s: this host or accelerator lacks %s%s", m->name, list,
@@ -219,33 +223,45 @@ static int resolve(const struct x86_model *m, const struct x86_cpu_config *cfg, 
     return 0;
 }
 
+/* Asked for, or as wide as the host's, up to what portable machines have. */
+static int choose_phys_bits(struct build *b, uint32_t asked, struct err *e)
+{
+    uint32_t host = b->host->phys_bits;
+
+    if (asked && host && asked > host)
+        return err_set(e, ENOTSUP, "CPU: phys-bits=%u: this host's processor has %u", asked, host);
+    b->phys_bits = asked ? asked : host && host < PHYS_BITS_MAX ? host : PHYS_BITS_MAX;
+    return 0;
+}
+
 int x86_cpuid_build_on(struct x86_cpuid *out, const struct x86_cpu_config *cfg, const struct x86_host *host,
                        struct err *e)
 {
-    const struct x86_model *m = x86_model_find(cfg->model ? cfg->model : "default");
+    struct x86_cpu_spec spec;
     struct x86_features f;
     struct build b = {.out = out, .cfg = cfg, .host = host, .f = &f};
     const char *vendor = intel, *brand = "Liege virtual CPU";
-    int r;
+    int r = x86_cpu_spec_parse(&spec, cfg->model ? cfg->model : "default", e);
 
-    if (!m)
-        return err_set(e, EINVAL, "CPU model %s is not known; there are default, x86-64-v1 to v3 and host",
-                       cfg->model);
-    if (cfg->cpus < 1 || cfg->cpus > 255 || cfg->apic_id >= cfg->cpus)
-        return err_set(e, EINVAL, "CPU %u of %u: there may be 1 to 255", cfg->apic_id, cfg->cpus);
-    r = resolve(m, cfg, host, &f, e);
     if (r)
         return r;
-    if (!m->signature && host->vendor[0]) {
+    if (cfg->cpus < 1 || cfg->cpus > 255 || cfg->apic_id >= cfg->cpus)
+        return err_set(e, EINVAL, "CPU %u of %u: there may be 1 to 255", cfg->apic_id, cfg->cpus);
+    r = resolve(&spec, cfg, host, &f, e);
+    r = r ? r : choose_phys_bits(&b, spec.phys_bits, e);
+    if (r)
+        return r;
+    if (!spec.model->signature && host->vendor[0]) {
         vendor = host->vendor;
         brand = host->brand;
     }
+    vendor = spec.vendor ? spec.vendor : vendor;
     b.amd = strcmp(vendor, "AuthenticAMD") == 0 || strcmp(vendor, "HygonGenuine") == 0;
     while ((1u << b.core_bits) < cfg->cpus)
         b.core_bits++;
     memset(out, 0, sizeof *out);
     out->arch_caps = f.w[X86_W_ARCH_CAPS] | (uint64_t)f.w[X86_W_ARCH_CAPS_HI] << 32;
-    put_basic(&b, m->signature ? m->signature : host->signature, vendor);
+    put_basic(&b, spec.model->signature ? spec.model->signature : host->signature, vendor);
     if (cfg->hypervisor_leaves)
         put_hypervisor(&b);
     put_extended(&b, vendor, brand);

@@ -169,7 +169,8 @@ unsigned x86_features_missing(const struct x86_features *a, const struct x86_fea
                               size_t cap);
 
 struct x86_cpu_config {
-    const char *model;      /* "default", "x86-64-v1", "x86-64-v2", "x86-64-v3", "host" */
+    const char *model;      /* "default", "x86-64-v1", "x86-64-v2", "x86-64-v3", "host"; behind it changes,
+                               by commas: +FEATURE, -FEATURE, phys-bits=N, vendor=V (x86/spec.h) */
     uint32_t cpus;          /* vCPUs of the machine: one socket, one thread per core */
     uint32_t apic_id;       /* of this vCPU; equals its index */
     uint32_t tsc_khz;       /* for leaf 0x15/0x40000010; 0 leaves them out */
@@ -181,8 +182,8 @@ struct x86_cpu_config {
                   weakness (RSBA, RRSBA, FB_CLEAR): an accelerator in software leaves those out. */
 };
 
-/* Build the leaves for one vCPU. An unknown model: -EINVAL; one that the host or accelerator cannot give:
- * -ENOTSUP, missing features listed. */
+/* Build the leaves for one vCPU. An unknown model, or change to it: -EINVAL; one that the host or accelerator
+ * cannot give: -ENOTSUP, missing features listed. */
 int x86_cpuid_build(struct x86_cpuid *out, const struct x86_cpu_config *cfg, struct err *e);
 /* The same on a machine described by `host`. */
 int x86_cpuid_build_on(struct x86_cpuid *out, const struct x86_cpu_config *cfg, const struct x86_host *host,

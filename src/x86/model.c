@@ -92,6 +92,9 @@ static const uint32_t system_features[] = {
     END,
 };
 
+/* What no model gives, but who asks for it may have. */
+static const uint32_t on_request[] = {END};
+
 enum {
     SIGNATURE_HASWELL =
         0x306c3, /* family 6, model 0x3c: the first of its class, known to every kernel and compiler */
@@ -240,6 +243,16 @@ void x86_model_features(const struct x86_model *m, struct x86_features *want, st
     }
     add_list(want, m->isa);
     add_list(want, system_features);
+}
+
+void x86_model_limits(struct x86_features *fixed, struct x86_features *can)
+{
+    memset(fixed, 0, sizeof *fixed);
+    add_list(fixed, v1_required);
+    *can = carriable;
+    add_list(can, v3_isa);
+    add_list(can, system_features);
+    add_list(can, on_request);
 }
 
 const char *const *x86_cpu_models(void)

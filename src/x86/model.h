@@ -18,6 +18,10 @@ const struct x86_model *x86_model_find(const char *name);
 /* The features that `m` asks for (`want`), and those without which it is refused (`required`). */
 void x86_model_features(const struct x86_model *m, struct x86_features *want, struct x86_features *required);
 
+/* Features that every machine keeps (`fixed`), and all that one can be given where host and accelerator have
+ * them (`can`). */
+void x86_model_limits(struct x86_features *fixed, struct x86_features *can);
+
 /* Features that depend on the host's own instruction set (as opposed to what an accelerator supplies). */
 void x86_features_user_isa(struct x86_features *f);
 

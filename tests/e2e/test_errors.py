@@ -31,6 +31,7 @@ def one_line(r, status, *words):
     (["run", "--kernel", KERNEL, "--cpus", "1000"], 2, ["--cpus"]),
     (["run", "--kernel", KERNEL, "--accel", "tcg"], 2, ["tcg", "soft"]),
     (["run", "--kernel", KERNEL, "--cpu", "pentium"], 1, ["pentium"]),
+    (["run", "--kernel", KERNEL, "--cpu", "default,+pentium"], 1, ["pentium"]),
     (["run", "--kernel", KERNEL, "--disk", "/nowhere.img"], 1, ["/nowhere.img"]),
     (["run", "--kernel", KERNEL, "--disk", "/tmp"], 1, ["/tmp", "directory"]),
     (["run", "--kernel", KERNEL, "--net", "tap=nosuchtap0"], 1, ["nosuchtap0"]),
