@@ -98,10 +98,12 @@ class Machine:
     def run(self, command, timeout=60):
         """A command at the guest's shell prompt; its output."""
         mark = f"END{len(self.text)}"
-        self.type(f"{command}; echo {mark[:3]}''{mark[3:]} $?\n")
+        typed = f"{command}; echo {mark[:3]}''{mark[3:]} $?"
+        self.type(typed + "\n")
         m = self.expect(rf"(.*?){mark} (\d+)\n", timeout)
         out = m.group(1)
-        return out[out.find("\n") + 1:], int(m.group(2))
+        # what was typed is there twice where the shell was not yet at its prompt: the terminal's echo and its own
+        return out[out.find("\n", max(0, out.rfind(typed[-12:]))) + 1:], int(m.group(2))
 
     def wait(self, timeout=60):
         """Wait for the process to end, reading on; its status."""
