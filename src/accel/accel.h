@@ -66,6 +66,8 @@ struct accel_stats {
     uint64_t tlb_misses, interrupts, invalidations,
         refused;     /* refused: instructions KVM left to the interpreter */
     uint64_t run_ns; /* vCPU time not spent halted */
+    /* of the software engine's translator; bytes of its cache, and parts of it that gave way to newer code */
+    uint64_t translations, code_used, code_size, evictions;
 };
 
 /* Given at creation; the callee (board) outlives the accelerator. */
@@ -87,6 +89,7 @@ struct accel_config {
     const char *cpu_model;   /* for x86_cpuid_build */
     bool engine_process;     /* soft: run the engine in a confined child process instead of threads */
     bool debug_exceptions;   /* log each exception delivered (soft) */
+    size_t code_cache;       /* soft: bytes for translated code; 0: as many as usual */
     bool count_instructions; /* for accel_stats (soft), which costs a little */
 };
 

@@ -69,6 +69,11 @@ static int set_memory(void *o, const char *v, struct err *e)
     return vm_parse_size(v, "--memory", &((struct run *)o)->cfg.memory, e);
 }
 
+static int set_code_cache(void *o, const char *v, struct err *e)
+{
+    return vm_parse_size(v, "--code-cache", &((struct run *)o)->cfg.code_cache, e);
+}
+
 static int set_cpus(void *o, const char *v, struct err *e)
 {
     char *end;
@@ -151,6 +156,8 @@ static const struct option_def options[] = {
     {"kernel-decompress", NULL, "let a bzImage unpack itself (for KASLR)", set_kernel_decompress},
     {"virtio-mmio", NULL, "virtio devices over MMIO instead of PCI", set_virtio_mmio},
     {"no-acpi", NULL, "no ACPI tables; devices go on the kernel command line", set_no_acpi},
+    {"code-cache", "SIZE", "the software engine's room for translated code, 1M to 1G (default 64M)",
+     set_code_cache},
     {"engine-process", NULL, "run the software engine in a process of its own", set_engine_process},
     {"debug-exit", NULL, "a write of N to port 0xf4 ends with status N * 2 + 1", set_debug_exit},
     {"testdev", NULL, "the ports of kvm-unit-tests' pc-testdev", set_testdev},
@@ -198,6 +205,10 @@ static void print_stats(struct vm *vm, uint64_t wall_ns)
                 s.instructions ? 100 - 100 * (double)s.interpreted / (double)s.instructions : 0);
         fprintf(stderr, "code size          %.2f host bytes per guest byte, %.1f MiB\n",
                 (double)s.host_bytes / (double)s.guest_bytes, (double)s.host_bytes / (1 << 20));
+        fprintf(stderr, "translations       %" PRIu64 " (%.0f per second while running)\n", s.translations,
+                run > 0 ? (double)s.translations / run : 0);
+        fprintf(stderr, "code cache         %.1f of %.1f MiB used, %" PRIu64 " evictions\n",
+                (double)s.code_used / (1 << 20), (double)s.code_size / (1 << 20), s.evictions);
     }
     fprintf(stderr,
             "blocks             %" PRIu64 "\ntlb misses         %" PRIu64 "\ninterrupts         %" PRIu64

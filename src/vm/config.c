@@ -6,7 +6,7 @@
 
 void vm_config_init(struct vm_config *c)
 {
-    *c = (struct vm_config){.memory = 512ull << 20, .cpus = 1};
+    *c = (struct vm_config){.memory = 512ull << 20, .cpus = 1, .code_cache = 64ull << 20};
     vm_config_set(&c->name, "");
     vm_config_set(&c->board, "microvm-1");
     vm_config_set(&c->accel, "auto");
@@ -111,5 +111,8 @@ int vm_config_check(const struct vm_config *c, struct err *e)
     if (c->memory > (1ull << 42))
         return err_set(e, EINVAL, "memory: %llu GiB is more than the 4096 GiB that the board can address",
                        (unsigned long long)(c->memory >> 30));
+    if (c->code_cache < VM_CODE_CACHE_MIN || c->code_cache > VM_CODE_CACHE_MAX)
+        return err_set(e, EINVAL, "code-cache: %llu bytes is outside 1M to 1G",
+                       (unsigned long long)c->code_cache);
     return 0;
 }

@@ -11,6 +11,8 @@
 struct err;
 
 enum { VM_MAX_DISKS = 16, VM_MAX_NETS = 8, VM_MAX_FORWARDS = 16, VM_MAX_CPUS = 64, VM_MAX_INITRDS = 16 };
+#define VM_CODE_CACHE_MIN (1ull << 20)
+#define VM_CODE_CACHE_MAX (1ull << 30)
 
 struct vm_disk_config {
     char *path, *format, *serial; /* format "raw"; serial may be NULL */
@@ -58,6 +60,7 @@ struct vm_config {
     bool no_acpi;
     bool no_reboot; /* a guest reset ends the run */
     bool stats;
+    uint64_t code_cache; /* soft: bytes for translated code */
     bool engine_process; /* soft: the engine in a process of its own */
     bool debug_exit, testdev;
     char *gdb; /* "tcp:PORT", "unix:PATH" or NULL */

@@ -37,6 +37,7 @@ static const struct key keys[] = {
     {"no-acpi", KEY_BOOL, AT(no_acpi)},
     {"no-reboot", KEY_BOOL, AT(no_reboot)},
     {"stats", KEY_BOOL, AT(stats)},
+    {"code-cache", KEY_SIZE, AT(code_cache)},
     {"engine-process", KEY_BOOL, AT(engine_process)},
     {"debug-exit", KEY_BOOL, AT(debug_exit)},
     {"testdev", KEY_BOOL, AT(testdev)},

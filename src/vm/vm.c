@@ -175,6 +175,7 @@ static int open_accel(struct vm *vm, struct err *e)
                               .cb = board_accel_callbacks(vm->board),
                               .cpus = vm->cfg.cpus,
                               .cpu_model = vm->cfg.cpu,
+                              .code_cache = vm->cfg.code_cache,
                               .engine_process = vm->cfg.engine_process,
                               .count_instructions = vm->cfg.stats};
     bool kvm = !strcmp(vm->cfg.accel, "kvm");

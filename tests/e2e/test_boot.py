@@ -58,6 +58,17 @@ def test_stats_report_instructions():
     assert m and int(m.group(1)) > 100_000_000, r.stderr
 
 
+@pytest.mark.parametrize("extra", [[], pytest.param(["--engine-process"], marks=pytest.mark.full)])
+def test_a_boot_with_the_smallest_code_cache(extra):
+    r = liege("run", "--accel", "soft", *extra, "--cpus", "2", "--code-cache", "1M", "--stats", "--kernel", KERNEL,
+              "--initrd", SHELL, "--cmdline", CMDLINE + ' liege.run="nproc"', timeout=240)
+    assert r.returncode == 0 and "2" in r.stdout.split(), r.stdout + r.stderr
+    m = re.search(r"code cache\s+([\d.]+) of 1.0 MiB used, (\d+) evictions", r.stderr)
+    assert m and float(m.group(1)) <= 1 and int(m.group(2)) >= 8, r.stderr
+    translated = re.search(r"translated\s+([\d.]+) %", r.stderr)
+    assert translated and float(translated.group(1)) > 95, r.stderr
+
+
 @pytest.mark.parametrize("extra", [["--virtio-mmio"], pytest.param(["--kernel-decompress"], marks=pytest.mark.full),
                                    ["--engine-process"]])
 def test_other_ways_to_boot(extra):

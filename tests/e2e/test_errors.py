@@ -26,6 +26,10 @@ def one_line(r, status, *words):
     (["run", "--kernel", KERNEL, "--memory", "0"], 2, ["memory"]),
     (["run", "--kernel", KERNEL, "--memory", "1K"], 2, ["memory"]),
     (["run", "--kernel", KERNEL, "--memory", "banana"], 2, ["banana", "512M"]),
+    (["run", "--kernel", KERNEL, "--code-cache", "0"], 2, ["code-cache", "1M to 1G"]),
+    (["run", "--kernel", KERNEL, "--code-cache", "1023K"], 2, ["code-cache", "1M to 1G"]),
+    (["run", "--kernel", KERNEL, "--code-cache", "2G"], 2, ["code-cache", "1M to 1G"]),
+    (["run", "--kernel", KERNEL, "--code-cache", "plenty"], 2, ["--code-cache", "plenty"]),
     (["run", "--kernel", KERNEL, "--memory", "900G"], 1, ["more than this host's"]),
     (["run", "--kernel", KERNEL, "--cpus", "0"], 2, ["--cpus"]),
     (["run", "--kernel", KERNEL, "--cpus", "1000"], 2, ["--cpus"]),
@@ -87,13 +91,15 @@ def test_port_in_use():
 
 def test_config_file_round_trip(tmp_path):
     cfg = tmp_path / "c.json"
-    args = ["--kernel", KERNEL, "--memory", "256M", "--cpus", "2", "--disk", "a,,b.img,serial=S1,readonly", "--net",
+    args = ["--kernel", KERNEL, "--memory", "256M", "--cpus", "2", "--code-cache", "8M", "--disk",
+            "a,,b.img,serial=S1,readonly", "--net",
             "user,hostfwd=tcp:127.0.0.1:2222:22,mac=52:54:00:00:00:01", "--rng"]
     first = liege("run", *args, "--print-config")
     cfg.write_text(first.stdout)
     second = liege("run", "--config", cfg, "--print-config")
     assert first.returncode == second.returncode == 0
     assert first.stdout == second.stdout and '"a,b.img"' in first.stdout
+    assert '"code-cache": "8M"' in first.stdout
 
 
 @pytest.mark.parametrize("text,word", [("{", "line 1"), ("[]", "object"), ('{"memroy": 1}', "memory"),

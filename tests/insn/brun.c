@@ -282,7 +282,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
     uint64_t code = b->sut->en->xlate_exec, *top = (uint64_t *)(uintptr_t)r[REG_RSP];
     (void)sig, (void)info;
 
-    if ((uint64_t)r[REG_RIP] - code < XCODE_SIZE) {
+    if ((uint64_t)r[REG_RIP] - code < b->sut->en->xlate_code) {
         if (++steps_seen < b->step_target)
             return;
         if (b->prog.event == ATT_INTR)
@@ -291,7 +291,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
         b->step_target = UINT32_MAX;
     } else if ((uintptr_t)r[REG_RIP] - (uintptr_t)blocks_enter < 64)
         return;
-    else if (*top - code < XCODE_SIZE) { /* called from there */
+    else if (*top - code < b->sut->en->xlate_code) { /* called from there */
         blocks_return_to = *top;
         *top = (uintptr_t)blocks_rearm;
     }

@@ -429,6 +429,7 @@ static int build_engine(struct soft *s, struct err *e)
     struct engine_config ec = {.cpus = s->cfg.cpus,
                                .tsc_khz = s->tsc_khz,
                                .log_exceptions = s->cfg.debug_exceptions,
+                               .code_cache = s->cfg.code_cache,
                                .count = s->cfg.count_instructions,
                                .cpuid = s->cpuid};
     size_t size = engine_arena_size(&ec);

@@ -28,7 +28,7 @@ static size_t cpu_size(void)
 size_t engine_arena_size(const struct engine_config *cfg)
 {
     return part(sizeof(struct engine)) + cfg->cpus * cpu_size() + native_area_size(cfg->cpus) +
-           part(xcache_size());
+           part(xcache_size(cfg->code_cache));
 }
 
 static void init_cpu(struct engine *en, unsigned i, uint8_t *at, const struct x86_cpuid *cpuid)
@@ -75,6 +75,7 @@ struct engine *engine_init(void *arena, size_t size, const struct engine_config 
     at += part(sizeof(struct engine));
     en->native = native_area_init(at + cfg->cpus * cpu_size(), cfg->cpus);
     en->xlate = (struct xcache *)(void *)((uint8_t *)en->native + part(native_area_size(cfg->cpus)));
+    en->xlate_code = xcache_init(en->xlate, cfg->code_cache);
     for (unsigned i = 0; i < cfg->cpus; i++) {
         init_cpu(en, i, at, &cfg->cpuid[i]);
         at += cpu_size();

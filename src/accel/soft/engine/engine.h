@@ -14,7 +14,7 @@
 #include "x86/cpuid.h"
 struct x86_state;
 
-enum { ENGINE_MAX_CPUS = 64, ENGINE_MAX_SLOTS = 64 };
+enum { ENGINE_MAX_CPUS = 64, ENGINE_MAX_SLOTS = 64, ENGINE_CODE_MIN = 512 << 10 };
 
 /* A piece of guest-physical memory that is plain memory. Everything else goes out by mmio_read/mmio_write. */
 struct engine_slot {
@@ -53,6 +53,7 @@ struct engine_config {
     unsigned cpus;
     uint32_t tsc_khz;
     bool log_exceptions;
+    size_t code_cache;             /* bytes for translated code; 0: 64 MiB; at least ENGINE_CODE_MIN */
     bool count;                    /* the instructions that translated code retires, which costs a little */
     const struct x86_cpuid *cpuid; /* one per CPU, copied */
 };

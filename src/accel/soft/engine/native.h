@@ -80,6 +80,7 @@ int native_area_attach(struct native_area *a);
 /* The same for any page-aligned part of the arena that will hold machine code; `exec` lies in it, and
  * receives the address of the executable view. */
 int native_view(void *area, size_t size, uint64_t *exec);
+void native_serialize(void); /* this thread's CPU forgets what it has read of code */
 
 /* The thunk for an instruction, built when it is met first, or NULL if no thunk can hold it. May be called by
  * all vCPU threads at once. */

@@ -118,7 +118,7 @@ static void write_thunk(struct native_thunk *t, const struct native_plan *p, uin
 
 /* Code was written under another linear address than it will run at: IRET serializes (SDM 3A 8.1.3). Steps
  * over the red zone. */
-static void serialize(void)
+void native_serialize(void)
 {
     unsigned long tmp, rsp;
     __asm__ volatile("mov %%rsp, %1\n\tsub $128, %%rsp\n\t"
@@ -136,7 +136,7 @@ static const struct native_thunk *build_in_slot(struct cpu *c, const struct nati
     CHECK(c->index < a->cpus && NATIVE_ENTRY + p->code_size <= NATIVE_SLOT);
     struct native_thunk *t = (struct native_thunk *)(a->code + NATIVE_CODE + (size_t)c->index * NATIVE_SLOT);
     write_thunk(t, p, 0);
-    serialize();
+    native_serialize();
     return t;
 }
 

@@ -178,6 +178,7 @@ struct engine {
         struct engine_slot slot[ENGINE_MAX_SLOTS]; /* sorted by gpa */
         struct cpu *cpu[ENGINE_MAX_CPUS];
         struct xcache *xlate;
+        size_t xlate_code;                /* bytes of its code */
         uint64_t xlate_exec, native_exec; /* addresses of the executable views of their code */
         struct native_area *native;       /* thunks of machine code: native.h */
     };
@@ -282,19 +283,22 @@ void ftlb_drop_writes(struct cpu *c, const uint8_t *host);
 
 /* ---- xcache.c: translated code ---- */
 
-size_t xcache_size(void);
+size_t xcache_size(size_t code); /* bytes of arena for so many of code; 0: the usual */
+size_t xcache_init(struct xcache *k,
+                   size_t code); /* k lies in as many bytes; the number for the code alone */
 void xcache_attach(struct engine *en);
 void xcache_detach(struct engine *en);
 void xlate_thread(struct cpu *c); /* this thread will run translated code of this vCPU */
 bool xlate_possible(const struct cpu *c);
 bool xlate_run(struct cpu *c);      /* run translated code at RIP; false: interpret one block */
-void xcache_emptied(struct cpu *c); /* cpu_enter found the cache emptied */
-uint64_t xcache_generation(const struct engine *en); /* changes when it is emptied */
+void xcache_emptied(struct cpu *c); /* cpu_enter found units gone */
+uint64_t xcache_generation(const struct engine *en); /* changes when some go */
 void xcache_stats(const struct engine *en, struct accel_stats *out);
 uint64_t xcache_code(const struct engine *en); /* address of the executable view */
 void xcache_distrust(struct engine *en);       /* memory may have changed behind our back */
 bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n);
 void xcache_attention(struct cpu *c, uint32_t what);
+void jc_flush(struct cpu *c);
 void jc_flush_half(struct cpu *c, unsigned half);
 void jc_flush_page(struct cpu *c, uint64_t linear);
 

@@ -2,9 +2,9 @@
  * xcache: units found, made known and dropped.
  *
  * One cache for all vCPUs, under one lock. Units are never changed but for the displacements of their direct
- * jumps (one aligned store each) and never move; a dropped unit is unlinked and its room comes back when the
- * whole cache is emptied, while all other vCPUs stand still. So a vCPU that is in a dropped unit just runs on
- * to the unit's end.
+ * jumps (one aligned store each) and never move; a dropped unit is unlinked and its room comes back with that
+ * of its region (xregion.c), while all other vCPUs stand still. So a vCPU that is in a dropped unit just runs
+ * on to the unit's end.
  *
  * Stores to pages with units. A page of which there is a unit has PAGE_CODE in its note and nobody's fast TLB
  * lets stores through to it (xpage_claim); so each store comes to cpu_code_written, which drops the units
@@ -88,7 +88,7 @@ void jc_flush_half(struct cpu *c, unsigned half)
     memset(p->jc_pages[half], 0, sizeof p->jc_pages[half]);
 }
 
-static void jc_flush(struct cpu *c)
+void jc_flush(struct cpu *c)
 {
     jc_flush_half(c, 0);
     jc_flush_half(c, 1);
@@ -119,7 +119,7 @@ static struct xunit *unit_find(struct xcache *k, uint64_t gpa, uint64_t linear, 
     return u;
 }
 
-static struct xpage **page_slot(struct xcache *k, uint64_t gpa)
+struct xpage **xcache_page(struct xcache *k, uint64_t gpa)
 {
     struct xpage **at = &k->page[(gpa >> 12) & (XPAGE_BUCKETS - 1)];
 
@@ -136,7 +136,7 @@ void xcache_set_site(uint8_t *site, int32_t displacement)
     __atomic_store_n((int32_t *)(void *)(site - 4), displacement, __ATOMIC_RELEASE);
 }
 
-static void drop_unit(struct xcache *k, struct xunit *u)
+void xcache_unlist(struct xcache *k, struct xunit *u)
 {
     struct xunit **at = &k->unit[unit_hash(u->gpa, u->linear, u->set)];
 
@@ -170,7 +170,7 @@ static bool drop_range(struct xcache *k, struct xpage *page, uint64_t from, uint
         struct xunit *u = *at;
         if (u->gpa < to && u->gpa + u->bytes > from + SEED_BUG(40)) {
             *at = u->next_page;
-            drop_unit(k, u);
+            xcache_unlist(k, u);
             any = true;
         } else
             at = &u->next_page;
@@ -181,14 +181,15 @@ static bool drop_range(struct xcache *k, struct xpage *page, uint64_t from, uint
 void xcache_drop(struct cpu *c, struct xunit *u)
 {
     struct xcache *k = c->engine->xlate;
+    uint64_t seen = c->priv->xcache_seen;
 
     lock(c, k);
-    if (!u->dead) {
+    if (c->priv->xcache_seen == seen && !u->dead) {
         struct xunit **at = &u->page->units;
         while (*at != u)
             at = &(*at)->next_page;
         *at = u->next_page;
-        drop_unit(k, u);
+        xcache_unlist(k, u);
         tell_all(c);
     }
     xcache_unlock(k);
@@ -196,34 +197,10 @@ void xcache_drop(struct cpu *c, struct xunit *u)
 
 static void forget_page(struct xcache *k, uint64_t gpa)
 {
-    struct xpage **at = page_slot(k, gpa);
+    struct xpage **at = xcache_page(k, gpa);
 
     if (*at)
-        *at = (*at)->next; /* its room comes back with the next emptying */
-}
-
-/* Empty the cache. The lock is held. */
-static void empty(struct cpu *c, struct xcache *k)
-{
-    struct engine *en = c->engine;
-
-    world_stop(en, c);
-    memset(k->unit, 0, sizeof k->unit);
-    memset(k->page, 0, sizeof k->page);
-    k->meta_used = 0;
-    k->next = k->first;
-    __atomic_fetch_add(&k->n_flush, 1, __ATOMIC_RELEASE);
-    world_go(en);
-    cpu_enter(c); /* everybody's cpu_enter sees n_flush */
-}
-
-void xcache_emptied(struct cpu *c)
-{
-    c->priv->xcache_seen = c->engine->xlate->n_flush;
-    jc_clear(c);
-    for (unsigned i = 0; i < XKEPT; i++)
-        c->priv->xkept[i].key = 0;
-    memset(c->priv->xnear, 0, sizeof c->priv->xnear);
+        xregion_free_page(k, *at);
 }
 
 uint64_t xcache_generation(const struct engine *en)
@@ -247,7 +224,7 @@ bool xcache_written(struct cpu *c, uint64_t gpa, unsigned n)
     if (!k->enabled)
         return false;
     lock(c, k);
-    struct xpage *page = *page_slot(k, gpa);
+    struct xpage *page = *xcache_page(k, gpa);
     if (page) {
         dropped = drop_range(k, page, gpa, gpa + n);
         left = page->units != NULL;
@@ -287,7 +264,7 @@ static void check_generations(struct cpu *c)
             dropped |= drop_range(k, page, page->gpa, page->gpa + 4096);
             __atomic_fetch_and(page->note, (uint8_t) ~(PAGE_CODE | NOTE_CODE_SEEN), __ATOMIC_SEQ_CST);
             __atomic_fetch_add(page->gen, 1, __ATOMIC_SEQ_CST); /* as in cpu_code_written */
-            *at = page->next;
+            xregion_free_page(k, page);                         /* *at is the next now */
         }
     if (dropped)
         tell_all(c);
@@ -314,7 +291,7 @@ void xcache_attention(struct cpu *c, uint32_t what)
 /* Make the page known as code, so that every store to it is noticed from here on. NULL: not now. */
 static struct xpage *claim(struct cpu *c, struct xcache *k, const struct place *p)
 {
-    struct xpage **at = page_slot(k, p->gpa);
+    struct xpage **at = xcache_page(k, p->gpa);
     uint8_t *note;
     uint32_t *gen = block_gen_of(c, p->gpa, &note);
 
@@ -331,17 +308,15 @@ static struct xpage *claim(struct cpu *c, struct xcache *k, const struct place *
         }
         return page;
     }
-    page = (struct xpage *)(void *)(k->meta + k->meta_used);
-    k->meta_used += (sizeof *page + 7) & ~(size_t)7;
-    *page = (struct xpage){.gpa = p->gpa & ~0xfffull, .gen = gen, .gen_at = now, .note = note};
+    page = xregion_page(k);
+    page->gpa = p->gpa & ~0xfffull;
+    page->next = NULL;
+    page->units = NULL;
+    page->note = note;
+    __atomic_store_n(&page->gen, gen, __ATOMIC_RELAXED); /* others may look, by dropped units */
+    __atomic_store_n(&page->gen_at, now, __ATOMIC_RELAXED);
     *at = page;
     return page;
-}
-
-static bool room(const struct xcache *k)
-{
-    return k->next + XUNIT_ROOM <= k->code.code + sizeof k->code.code &&
-           k->meta_used + XUNIT_ROOM <= sizeof k->meta;
 }
 
 bool xcache_known_place(struct cpu *c, struct place *p)
@@ -358,12 +333,6 @@ bool xcache_known_place(struct cpu *c, struct place *p)
 
 static struct xunit *make(struct cpu *c, struct xcache *k, struct place *p, const struct xlink *by)
 {
-    if (!room(k)) {
-        empty(c, k);
-        by = NULL;
-        if (!xcache_known_place(c, p))
-            return NULL;
-    }
     struct xpage *page = claim(c, k, p);
     struct xunit *u = page ? xlate_unit(c, k, c->rip, p, by) : NULL;
     if (!u)
@@ -374,6 +343,8 @@ static struct xunit *make(struct cpu *c, struct xcache *k, struct place *p, cons
     u->page = page;
     u->next_page = page->units;
     page->units = u;
+    u->next_made = k->region[k->filling].units;
+    k->region[k->filling].units = u;
     return u;
 }
 
@@ -388,18 +359,21 @@ struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xli
     do
         cpu_place(c, c->rip, TLB_FETCH, c->tlb_user, &p);
     while (block_close_page(c, &p));
+    uint64_t seen = c->priv->xcache_seen; /* `by` may go while others are waited for, or for room */
     lock(c, k);
     uint32_t slots = __atomic_load_n(&c->engine->slots_version, __ATOMIC_ACQUIRE);
     if (unlikely(k->slots_seen != slots ||
                  __atomic_load_n(&k->stale, __ATOMIC_ACQUIRE))) { /* other memory lies there now */
         __atomic_store_n(&k->stale, 0, __ATOMIC_RELAXED);
-        empty(c, k);
-        by = NULL;
+        xregion_empty(c, k);
         k->slots_seen = slots;
     }
+    xregion_room(c, k);
+    if (c->priv->xcache_seen != seen)
+        by = NULL;
     if (xcache_known_place(c, &p)) {
         struct xunit *u = unit_find(k, p.gpa, c->rip, c->tlb_user);
-        if (u && __atomic_load_n(u->page->gen, __ATOMIC_SEQ_CST) == u->page->gen_at)
+        if (u && xunit_good(u))
             return u;
         u = make(c, k, &p, by);
         if (u)
@@ -411,20 +385,14 @@ struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xli
 
 /* ---- life ---- */
 
-size_t xcache_size(void)
-{
-    return sizeof(struct xcache);
-}
-
 void xcache_attach(struct engine *en)
 {
     struct xcache *k = en->xlate;
-    size_t size = sizeof k->code;
 
-    if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || native_view(&k->code, size, &k->code.exec) < 0)
+    if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || native_view(k->code, en->xlate_code, &k->code->exec) < 0)
         return;
-    en->xlate_exec = k->code.exec;
-    k->delta = k->code.exec - (uintptr_t)&k->code;
+    en->xlate_exec = k->code->exec;
+    k->delta = k->code->exec - (uintptr_t)k->code;
     if (!k->first)
         xglue_make(k);
     for (unsigned i = 0; i < en->cpus; i++) {
@@ -444,12 +412,5 @@ uint64_t xcache_code(const struct engine *en)
 void xcache_detach(struct engine *en)
 {
     if (en->xlate_exec)
-        munmap((void *)(uintptr_t)en->xlate_exec, sizeof en->xlate->code);
-}
-
-void xcache_stats(const struct engine *en, struct accel_stats *out)
-{
-    out->blocks += en->xlate->n_units;
-    out->guest_bytes = en->xlate->n_guest_bytes;
-    out->host_bytes = en->xlate->n_host_bytes - en->xlate->n_count_bytes; /* as it is without --stats */
+        munmap((void *)(uintptr_t)en->xlate_exec, en->xlate_code);
 }

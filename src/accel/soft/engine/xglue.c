@@ -161,7 +161,7 @@ static void way_out(struct xemit *e, bool avx, uint64_t at[2], uintptr_t fn, uin
 
 void xglue_make(struct xcache *k)
 {
-    struct xemit e = {.p = k->code.code, .delta = k->delta};
+    struct xemit e = {.p = k->code->code, .delta = k->delta};
     bool avx = __builtin_cpu_supports("avx");
     uint64_t unused[2];
 
@@ -198,5 +198,6 @@ void xglue_make(struct xcache *k)
     xglue_system(k, &e);
     xglue_strings(k, &e);
     xglue_align(&e);
-    k->next = k->first = e.p;
+    k->first = e.p;
+    xregion_begin(k);
 }

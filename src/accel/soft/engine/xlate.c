@@ -6,6 +6,10 @@
 #include "accel/soft/engine/xmake.h"
 
 enum { LINE = 64 };
+_Static_assert(sizeof(struct xunit) + XUNIT_INSNS * 15 +
+                       MAX_STUBS * (sizeof(struct xlink) + sizeof(struct xslow)) + 64 <=
+                   XMETA_ROOM,
+               "what is written down of one unit");
 
 /* ---- flags ---- */
 
@@ -221,13 +225,13 @@ static void emit_back(struct xemit *e, const struct xcache *k, const struct xuni
 
 static uint32_t code_offset(const struct xcache *k, const uint8_t *p)
 {
-    return (uint32_t)(p - (const uint8_t *)&k->code);
+    return (uint32_t)(p - (const uint8_t *)k->code);
 }
 
 uint64_t xentry_address(struct xcache *k, struct xunit *u, enum xentry kind)
 {
     if (!u->entry[kind]) {
-        if (k->next + XENTRY_ROOM > k->code.code + sizeof k->code.code)
+        if (k->next + XENTRY_ROOM > k->code_end)
             return 0;
         struct xemit e = {.p = k->next, .delta = k->delta};
         emit_back(&e, k, u, kind);
@@ -292,13 +296,14 @@ static struct xlink *new_link(struct maker *m, const struct stub *s)
 {
     struct xcache *k = m->k;
 
-    if (k->meta_used + sizeof(struct xlink) > sizeof k->meta) {
+    if (k->meta_used + sizeof(struct xlink) > k->meta_end) {
         m->failed = true;
         return NULL;
     }
     struct xlink *l = (struct xlink *)(void *)(k->meta + k->meta_used);
     k->meta_used += (sizeof *l + 7) & ~(size_t)7;
-    *l = (struct xlink){.site = s->from,
+    *l = (struct xlink){.from = m->u,
+                        .site = s->from,
                         .target = s->target,
                         .state = s->state,
                         .backward = s->target <= m->u->linear + m->insn[s->index].at};
@@ -339,7 +344,7 @@ static void emit_slow(struct maker *m)
     struct xcache *k = m->k;
     struct xslow *list = (struct xslow *)(void *)(k->meta + k->meta_used);
 
-    if (k->meta_used + MAX_STUBS * sizeof *list > sizeof k->meta) {
+    if (k->meta_used + MAX_STUBS * sizeof *list > k->meta_end) {
         m->failed = true;
         return;
     }

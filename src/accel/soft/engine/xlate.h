@@ -11,6 +11,7 @@
  *     xglue.c    the code around units: in, out, and the ways to C
  *     xout.c     the C side of the ways out
  *     xcache.c   units: found, linked, dropped
+ *     xregion.c  room for them: the oldest give way
  *     ftlb.c     the fast TLB
  *
  * Registers. Guest registers are in the host registers of the same name, but for these: guest RSP is in R15;
@@ -39,9 +40,10 @@
 #include "accel/soft/engine/xemit.h"
 
 enum {
-    XCODE_SIZE = 64 << 20,
-    XMETA_SIZE = 48 << 20,
+    XREGIONS = 8,
     XUNIT_ROOM = 16 << 10,
+    XMETA_ROOM = 10 << 10,
+    XPAGE_PER_CODE = 1 << 10, /* pages of guest code that can be known: one for so many bytes of the cache */
     XENTRY_ROOM = 96,
     XALONE = 1 << 13,
     XCROSSED = 100,
@@ -68,10 +70,11 @@ enum xentry {
 
 struct xlink {
     struct xlink *next; /* of those that lead to the same unit */
-    uint8_t *site;      /* behind the jump's displacement, in the writable view */
-    uint64_t target;    /* linear */
-    int32_t unlinked;   /* the displacement that leads to the stub */
-    uint8_t state;      /* enum xflags at the jump */
+    struct xunit *from;
+    uint8_t *site;    /* behind the jump's displacement, in the writable view */
+    uint64_t target;  /* linear */
+    int32_t unlinked; /* the displacement that leads to the stub */
+    uint8_t state;    /* enum xflags at the jump */
     uint8_t backward;
 };
 
@@ -92,7 +95,7 @@ struct xslow {
 
 struct xunit {
     uint64_t gpa, linear;
-    struct xunit *next_hash, *next_page;
+    struct xunit *next_hash, *next_page, *next_made;
     struct xpage *page;
     struct xlink *in;
     uint32_t code;            /* where its code begins: offset in the code */
@@ -112,9 +115,10 @@ struct xpage {
     uint64_t gpa;
     struct xpage *next;
     struct xunit *units;
-    uint32_t *gen;
+    uint32_t *gen; /* of a page that is known no more, too: who has it from a dropped unit may look */
     uint8_t *note;
     uint32_t gen_at;
+    uint32_t swept;
 };
 
 enum { XSTRINGS = 8 }; /* STOS, MOVS; by log2 of the element's size */
@@ -138,7 +142,17 @@ enum { XCALL = 0xe8, XCALL_BYTES = 5, XTRAILER = 0xcc };
 
 struct xcode {
     uint64_t exec; /* address of this in the executable view */
-    uint8_t code[XCODE_SIZE];
+    uint8_t code[];
+};
+
+/* One of the pieces that the cache is cut into. They are filled in turn, a unit's code and all that is known
+ * of it in one region; when the last is full, the first gives up its units: xregion.c. */
+struct xregion {
+    uint8_t *code, *code_end;
+    size_t meta, meta_end;
+    uint8_t *code_used;  /* when it was full */
+    struct xunit *units; /* by next_made; dropped ones, too */
+    uint64_t emptied;    /* n_flush then */
 };
 
 struct xcache {
@@ -149,15 +163,21 @@ struct xcache {
     uint32_t slots_seen;
     uint32_t stale; /* memory may have changed behind our back: empty it before the next use */
     uint64_t delta; /* from the writable view to the executable one */
-    uint8_t *next;  /* code */
-    uint8_t *first; /* behind the glue */
-    size_t meta_used;
+    uint8_t *next;  /* code; meta_used in the same way: where what comes next is put, in the present region */
+    uint8_t *code_end;
+    size_t meta_used, meta_end;
+    uint8_t *first;   /* behind the glue */
+    unsigned filling; /* which region */
+    uint32_t sweep;
+    size_t code_size, meta_size;
     struct xglue glue;
-    uint64_t n_units, n_guest_bytes, n_host_bytes, n_count_bytes, n_flush, n_dead;
+    uint64_t n_units, n_guest_bytes, n_host_bytes, n_count_bytes, n_flush, n_dead, n_evicted;
+    struct xregion region[XREGIONS];
     struct xunit *unit[XUNIT_BUCKETS];
     struct xpage *page[XPAGE_BUCKETS];
-    uint8_t meta[XMETA_SIZE] __attribute__((aligned(64)));
-    struct xcode code __attribute__((aligned(4096)));
+    struct xpage *page_free, *pages; /* xpages without a page; all */
+    uint8_t *meta;
+    struct xcode *code; /* both views have it at a page's beginning */
 };
 
 /* One decoded instruction of a unit being made. */
@@ -246,12 +266,22 @@ static inline uint64_t xglue_align(struct xemit *e)
  * Fetch faults do not return; they are met before the lock is taken. */
 struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xlink *by);
 void xcache_unlock(struct xcache *k);
-void xcache_drop(struct cpu *c, struct xunit *u);        /* a unit that shall be made anew */
+struct xpage **xcache_page(struct xcache *k, uint64_t gpa); /* where the page is, or would be, in its chain */
+void xcache_unlist(struct xcache *k, struct xunit *u);      /* nobody finds or reaches it any more */
+void xcache_drop(struct cpu *c, struct xunit *u);           /* a unit that shall be made anew */
 bool xcache_known_place(struct cpu *c, struct place *p); /* of RIP, as the soft TLB has it, without a walk */
 bool jc_fill(struct cpu *c, struct xunit *u);            /* put it into this vCPU's jump cache */
 /* One aligned store of four bytes into code that others may be running: the displacement that ends at `site`.
  */
 void xcache_set_site(uint8_t *site, int32_t displacement);
+
+/* xregion.c. Before a unit is made or found, the lock held: there is room for one, and for ways into others.
+ * May stop the world, as the next may; all units are dropped there. */
+void xregion_room(struct cpu *c, struct xcache *k);
+void xregion_empty(struct cpu *c, struct xcache *k);
+struct xpage *xregion_page(struct xcache *k); /* a fresh one */
+void xregion_free_page(struct xcache *k, struct xpage *page);
+void xregion_begin(struct xcache *k); /* the glue is made: what follows it is for units */
 
 /* xout.c: what the glue calls. Each returns where to go on, 0: back to the run loop. */
 uint64_t xlate_slow(struct cpu *c, const uint8_t *at); /* behind the call */
@@ -268,7 +298,7 @@ static inline unsigned xalone_index(uint64_t linear)
 }
 static inline uint64_t xcode_at(const struct xcache *k, uint32_t offset)
 {
-    return k->code.exec + offset;
+    return k->code->exec + offset;
 }
 /* Offsets in meta, in 8 bytes, as they stand in the code. */
 static inline uint32_t xmeta_of(const struct xcache *k, const void *p)
@@ -280,6 +310,16 @@ static inline void *xmeta_at(struct xcache *k, const void *where)
     uint32_t offset;
     __builtin_memcpy(&offset, where, sizeof offset);
     return k->meta + (size_t)offset * 8;
+}
+
+/* It is not dropped, and its page not written. For anybody, without the lock. */
+static inline bool xunit_good(const struct xunit *u)
+{
+    const struct xpage *page = u->page;
+
+    return !__atomic_load_n(&u->dead, __ATOMIC_RELAXED) &&
+           __atomic_load_n(__atomic_load_n(&page->gen, __ATOMIC_RELAXED), __ATOMIC_SEQ_CST) ==
+               __atomic_load_n(&page->gen_at, __ATOMIC_RELAXED);
 }
 
 #define XOFF(field) ((uint32_t)offsetof(struct cpu, field))

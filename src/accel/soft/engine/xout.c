@@ -38,9 +38,7 @@ static uint64_t unknown_code(struct cpu *c, struct xcache *k)
     struct place p;
 
     if (n->linear == c->rip && n->unit && xcache_known_place(c, &p) && p.gpa == n->gpa &&
-        !__atomic_load_n(&n->unit->dead, __ATOMIC_RELAXED) &&
-        __atomic_load_n(n->unit->page->gen, __ATOMIC_SEQ_CST) ==
-            __atomic_load_n(&n->unit->page->gen_at, __ATOMIC_RELAXED)) {
+        xunit_good(n->unit)) {
         jc_fill(c, n->unit);
         return xcode_at(k, n->unit->entry[XE_BODY]);
     }
@@ -230,7 +228,8 @@ uint64_t xlate_link(struct cpu *c, const void *at) /* in the code, at any byte *
     if (k->n_flush == flushes)
         memcpy(&now, l->site - sizeof now, sizeof now);
     /* another vCPU may have come here before and linked it */
-    uint64_t to = k->n_flush == flushes && now == l->unlinked ? xentry_address(k, u, xentry_for(u, l)) : 0;
+    bool may = k->n_flush == flushes && now == l->unlinked && !l->from->dead && l->from->page == u->page;
+    uint64_t to = may ? xentry_address(k, u, xentry_for(u, l)) : 0;
     if (to) {
         xcache_set_site(l->site, (int32_t)(to - ((uintptr_t)l->site + k->delta)));
         l->next = u->in;

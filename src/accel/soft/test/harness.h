@@ -175,11 +175,13 @@ static inline void h_cpuid(struct harness *h, unsigned cpus)
     }
 }
 
-static inline struct harness *h_new(unsigned cpus)
+/* With so many bytes for translated code; 0: as many as usual. */
+static inline struct harness *h_new_cache(unsigned cpus, size_t code_cache)
 {
     struct harness *h = calloc(1, sizeof(*h));
     h_cpuid(h, cpus);
-    struct engine_config cfg = {.cpus = cpus, .tsc_khz = 1000000, .count = true, .cpuid = h->cpuid};
+    struct engine_config cfg = {
+        .cpus = cpus, .tsc_khz = 1000000, .code_cache = code_cache, .count = true, .cpuid = h->cpuid};
     h->arena_size = engine_arena_size(&cfg);
     h->arena =
         mmap(NULL, h->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -192,6 +194,11 @@ static inline struct harness *h_new(unsigned cpus)
     struct engine_slot slot = {.gpa = 0, .size = H_RAM, .host = h->ram, .notes = h->notes, .gens = h->gens};
     engine_set_slots(h->en, &slot, 1);
     return h;
+}
+
+static inline struct harness *h_new(unsigned cpus)
+{
+    return h_new_cache(cpus, 0);
 }
 
 static inline void h_free(struct harness *h)

@@ -29,7 +29,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
 
     if ((uintptr_t)r[REG_RIP] - (uintptr_t)shadow_enter < 32)
         return;
-    if ((uint64_t)r[REG_RIP] - stepped->en->xlate_exec < XCODE_SIZE && target && ++seen < target)
+    if ((uint64_t)r[REG_RIP] - stepped->en->xlate_exec < stepped->en->xlate_code && target && ++seen < target)
         return;
     if (target && seen == target) {
         struct cpu *c = h_cpu(stepped);
