@@ -9,8 +9,8 @@ CPUS ?= 1
 ACCEL ?= auto
 
 .DEFAULT_GOAL = all
-.PHONY: all help run test test-full soak bench bench-engine install lint format fuzz clean
-.PHONY: deps-build guest-shell guest-debian bench-deps
+.PHONY: all help run test test-full soak workloads bench bench-engine install lint format fuzz clean
+.PHONY: deps-build guest-shell guest-disk guest-debian guest-workloads bench-deps
 
 all: deps-build $(BUILD)/build.ninja  ## build build/liege
 	@ninja -C $(BUILD) --quiet
@@ -32,11 +32,17 @@ guest-shell:
 	@[ -e $(GUEST_DIR)/shell.cpio ] && [ -z "$$(find tools/guest/shell -newer $(GUEST_DIR)/shell.cpio)" ] || \
 	    tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/shell $(GUEST_DIR)/shell.cpio
 
-guest-debian: guest-shell
+guest-disk: guest-shell
 	@tools/deps.sh debian
 	@[ $(GUEST_DIR)/disk.cpio -nt tools/guest/disk/init ] || \
 	    tools/guest/initramfs.sh $(GUEST_DIR)/kernel tools/guest/disk $(GUEST_DIR)/disk.cpio
+
+guest-debian: guest-disk
 	@KERNEL_DIR=$(GUEST_DIR)/kernel tools/guest/debian.sh $(GUEST_DIR)/debian.img
+
+guest-workloads: guest-disk
+	@KERNEL_DIR=$(GUEST_DIR)/kernel TREE=$(GUEST_DIR)/workloads.tree HOOK=tests/workloads/packages.sh \
+	    tools/guest/debian.sh $(GUEST_DIR)/workloads.img 8G
 
 test:  ## build and test (at most 15 minutes on two cores); ends with one line: N passed, N failed, N skipped
 	@tools/test.sh short
@@ -46,6 +52,9 @@ test-full:  ## everything, in shards of at most an hour (SHARD=name for one)
 
 soak:  ## the long runs
 	@tools/test.sh soak $(SHARD)
+
+workloads: all guest-workloads  ## real programs in a Debian guest against the host; NAMES=, GROUP=; JSON=file
+	@$(PYTHON) tests/workloads/run.py $(if $(GROUP),--group $(GROUP)) $(if $(JSON),--json $(JSON)) $(NAMES)
 
 bench: all guest-shell bench-deps  ## figures as a table; JSON beside it in results/
 	@$(PYTHON) bench/bench.py --build $(BUILD)

@@ -68,12 +68,14 @@ FULL = {
              Job("blocks-1m", "build/tests/insn/blocks --cases 1000000 --seed 2"),
              Job("seeded", "tests/insn/seeded.sh")],
     "fuzz": [Job("fuzz", "tools/fuzz.sh 600")],
+    "workloads": [Job("workloads", "make -s workloads GROUP=programs", "pytest")],
 }
 SOAK = {
     "e2e": [Job("e2e-soak", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m soak -rs", "pytest", 6 * 3600)],
     "insn": [Job("insn-20m", "build/tests/insn/lab --cases 20000000 --seed 2", timeout=6 * 3600),
              Job("blocks-10m", "build/tests/insn/blocks --cases 10000000 --seed 3", timeout=6 * 3600)],
     "fuzz": [Job("fuzz-hour", "tools/fuzz.sh 3600", timeout=12 * 3600)],
+    "workloads": [Job("workloads-all", "make -s workloads", "pytest", 8 * 3600)],
 }
 
 

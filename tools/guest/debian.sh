@@ -1,14 +1,15 @@
 #!/bin/sh
 # debian.sh OUT.img [SIZE]: a Debian root disk (ext4, no partitions) made with debootstrap: systemd, login as root
 # without a password on the serial console, network by DHCP. Needs root of this machine, and no loop devices or
-# mounts of the image. Cached: an existing OUT is kept.
+# mounts of the image. Cached: an existing OUT is kept. From the environment: HOOK, a program that is given the tree
+# before the image is made of it; TREE, where that tree is then left (tests/workloads).
 set -eu
 out=$1
 size=${2:-2G}
 suite=${SUITE:-bookworm}
 [ -s "$out" ] && exit 0
 [ "$(id -u)" = 0 ] || { echo "debian.sh: debootstrap needs root: run 'sudo make run GUEST=debian' once" >&2; exit 1; }
-root=$(mktemp -d)
+root=$(mktemp -d "${TREE:-${TMPDIR:-/tmp}/debian}.XXXXXX")
 trap 'rm -rf "$root"' EXIT INT TERM
 chmod 755 "$root"
 mirror=$(sed -n 's/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' \
@@ -58,10 +59,13 @@ printf 'deb http://deb.example.invalid/debian %s main\n' "$suite" > "$root/etc/a
 for d in "${KERNEL_DIR:-}"/lib/modules/*; do
     [ -d "$d" ] && mkdir -p "$root/lib/modules" && cp -a "$d" "$root/lib/modules/"
 done
+[ -z "${HOOK:-}" ] || "$HOOK" "$root" >> "$out.log" 2>&1 ||
+    { tail -n 15 "$out.log" >&2; say "debian: $HOOK failed, see $out.log"; exit 1; }
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 say "debian: writing the disk image"
 rm -f "$out.tmp"
 truncate -s "$size" "$out.tmp"
 mke2fs -q -t ext4 -L liege-root -d "$root" "$out.tmp"
+[ -z "${TREE:-}" ] || { rm -rf "$TREE" && mv "$root" "$TREE"; }
 mv "$out.tmp" "$out"
 rm -f "$out.log"

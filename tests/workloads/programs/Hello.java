@@ -1,0 +1,6 @@
+/** Says hello. */
+public class Hello {
+    public static void main(String[] args) {
+        System.out.println("Hello, world");
+    }
+}
