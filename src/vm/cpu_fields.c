@@ -54,6 +54,7 @@ static const struct field fields[] = {
     B(fpu.ymm),
     B(fpu.zmm_hi),
     A(fpu.opmask),
+    S(fpu.pkru),
     S(events.exc_injected, .max = 1),
     S(events.exc_pending, .max = 1),
     S(events.exc_vector, .max = 31),

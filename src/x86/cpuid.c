@@ -13,7 +13,7 @@
  * the kernel's Documentation/virt/kvm/x86/cpuid.rst; 0x40000010: the frequency leaf that several hypervisors
  * share. */
 
-enum { PHYS_BITS_MAX = 46, LINEAR_BITS = 48 };
+enum { PHYS_BITS_MAX = 46, LINEAR_BITS = 48, PKRU_OFFSET = 2688, PKRU_SIZE = 8 };
 
 static const char intel[] = "GenuineIntel";
 
@@ -85,6 +85,12 @@ static void put_topology(struct build *b)
     put_sub(b, 0xb, 2, true, (uint32_t[]){0, 0, 2, id});
 }
 
+/* Behind the eight components before it, where a host without PKRU has no place for it: as Intel has it. */
+static uint32_t pkru_offset(const struct x86_host *h)
+{
+    return h->xsave[9].size == PKRU_SIZE ? h->xsave[9].offset : PKRU_OFFSET;
+}
+
 /* Leaf 0xd: components and their places in the standard format. AVX lies at 576 everywhere (SDM 1 13.4.3);
  * what is above lies where the host's processor puts it. */
 static void put_xsave(struct build *b)
@@ -105,6 +111,10 @@ static void put_xsave(struct build *b)
             if (b->host->xsave[i].offset + b->host->xsave[i].size > max)
                 max = b->host->xsave[i].offset + b->host->xsave[i].size;
     }
+    if (x86_features_has(b->f, X86_F_PKU)) {
+        xcr0 |= XCR0_PKRU;
+        max = pkru_offset(b->host) + PKRU_SIZE;
+    }
     put_sub(b, 0xd, 0, true, (uint32_t[]){xcr0, 576, max, 0});
     put_sub(b, 0xd, 1, true, (uint32_t[]){b->f->w[X86_W_D_1_EAX], 576, 0, 0});
     if (xcr0 & XCR0_AVX)
@@ -112,6 +122,8 @@ static void put_xsave(struct build *b)
     for (unsigned i = 5; i < 8; i++)
         if (xcr0 & 1u << i)
             put_sub(b, 0xd, i, true, (uint32_t[]){b->host->xsave[i].size, b->host->xsave[i].offset, 0, 0});
+    if (xcr0 & XCR0_PKRU)
+        put_sub(b, 0xd, 9, true, (uint32_t[]){PKRU_SIZE, pkru_offset(b->host), 0, 0});
 }
 
 /* Leaf 0x15: TSC = crystal * EBX / EAX with the APIC timer's clock as the crystal, as Linux takes it for

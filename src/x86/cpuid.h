@@ -97,6 +97,7 @@ enum x86_feature_word {
 #define X86_F_SHSTK            X86_FEATURE(X86_W_7_ECX, 7)
 #define X86_F_LA57             X86_FEATURE(X86_W_7_ECX, 16)
 #define X86_F_RDPID            X86_FEATURE(X86_W_7_ECX, 22)
+#define X86_F_PKS              X86_FEATURE(X86_W_7_ECX, 31)
 #define X86_F_FSRM             X86_FEATURE(X86_W_7_EDX, 4)
 #define X86_F_IBT              X86_FEATURE(X86_W_7_EDX, 20)
 #define X86_F_AMX_TILE         X86_FEATURE(X86_W_7_EDX, 24)
@@ -160,7 +161,7 @@ struct x86_host {
     struct {
         uint32_t size,
             offset; /* of XSAVE component i in the standard format; AMD and Intel differ above AVX */
-    } xsave[8];
+    } xsave[10];
 };
 void x86_host_read(struct x86_host *h);
 

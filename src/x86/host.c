@@ -1,4 +1,5 @@
 #include <string.h>
+#include "base/range.h"
 #include "x86/cpuid.h"
 #include "x86/model.h"
 #include "x86/regs.h"
@@ -80,7 +81,7 @@ void x86_host_read(struct x86_host *h)
     h->phys_bits = ask(0x80000008, 0).eax & 0xff;
     if (h->phys_bits < 32)
         h->phys_bits = 36;
-    for (uint32_t i = 2; i < 8; i++) {
+    for (uint32_t i = 2; i < ARRAY_LEN(h->xsave); i++) {
         l = ask(0xd, i);
         h->xsave[i].size = l.eax;
         h->xsave[i].offset = l.ebx;

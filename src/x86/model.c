@@ -93,7 +93,7 @@ static const uint32_t system_features[] = {
 };
 
 /* What no model gives, but who asks for it may have. */
-static const uint32_t on_request[] = {END};
+static const uint32_t on_request[] = {X86_F_PKU, X86_F_PKS, END};
 
 enum {
     SIGNATURE_HASWELL =
@@ -189,6 +189,7 @@ static const uint32_t needs[][2] = {
     {F(7_EDX, 8), X86_F_AVX512F},
     {F(7_EDX, 23), X86_F_AVX512F},
     {F(7_1_EAX, 5), X86_F_AVX512F},
+    {X86_F_PKU, X86_F_XSAVE},
     {X86_F_XSAVEOPT, X86_F_XSAVE},
     {X86_F_XSAVEC, X86_F_XSAVE},
     {X86_F_XGETBV1, X86_F_XSAVE},

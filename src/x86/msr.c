@@ -72,6 +72,7 @@ static const struct x86_msr_info table[] = {
     BANK(2),
     BANK(3),
     ROW(MSR_TSC_DEADLINE, 1, "IA32_TSC_DEADLINE", 0, ALL, X86_MSR_SAVE, X86_F_TSC_DEADLINE),
+    ROW(MSR_PKRS, 1, "IA32_PKRS", 0, 0xffffffff, X86_MSR_SAVE, X86_F_PKS),
     ROW(MSR_X2APIC_FIRST, MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1, "x2APIC", 0, 0xffffffffffull, X86_MSR_FIELD,
         X86_F_X2APIC),
     ROW(MSR_XSS, 1, "IA32_XSS", 0, 0, X86_MSR_FIELD, X86_F_XSAVES),

@@ -55,6 +55,7 @@
 #define CR4_SMEP       (1ul << 20)
 #define CR4_SMAP       (1ul << 21)
 #define CR4_PKE        (1ul << 22)
+#define CR4_PKS        (1ul << 24)
 
 #define EFER_SCE 0x1ul
 #define EFER_LME 0x100ul
@@ -89,6 +90,7 @@ enum x86_vector {
 #define PF_U   0x4u
 #define PF_RSV 0x8u
 #define PF_I   0x10u
+#define PF_PK  0x20u
 
 #define MSR_TSC                 0x10u
 #define MSR_PLATFORM_ID         0x17u
@@ -117,6 +119,7 @@ enum x86_vector {
 #define MSR_MTRR_DEF_TYPE       0x2ffu
 #define MSR_MC0_CTL             0x400u
 #define MSR_TSC_DEADLINE        0x6e0u
+#define MSR_PKRS                0x6e1u
 #define MSR_X2APIC_FIRST        0x800u
 #define MSR_X2APIC_LAST         0x83fu
 #define MSR_XSS                 0xda0u
@@ -145,5 +148,6 @@ enum x86_vector {
 #define XCR0_SSE    0x2ul
 #define XCR0_AVX    0x4ul
 #define XCR0_AVX512 0xe0ul
+#define XCR0_PKRU   0x200ul
 
 #endif

@@ -109,6 +109,8 @@ struct x86_fpu {
                [32]; /* XMM in the low 16 bytes, AVX high half above; 16..31 and zmm_hi only with AVX-512 */
     uint8_t zmm_hi[32][32];
     uint64_t opmask[8];
+    uint32_t pkru;
+    uint32_t pad1;
 };
 
 struct x86_state {

@@ -76,6 +76,8 @@ int kvm_features(struct kvm_accel *k, struct x86_features *out, struct err *e)
     for (uint32_t i = 0; i < c->nent && i < SUPPORTED_MAX; i++)
         take(&c->entries[i], out);
     free(c);
+    /* State that this room does not carry. */
+    out->w[X86_W_7_ECX] &= ~(1u << (X86_F_PKU & 31) | 1u << (X86_F_PKS & 31) | 1u << (X86_F_LA57 & 31));
     /* KVM emulates these whatever the host has, but not every KVM says so in the list. */
     x86_features_set(out, X86_F_X2APIC);
     if (k->caps.tsc_deadline)

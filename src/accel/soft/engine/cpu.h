@@ -88,7 +88,7 @@ struct cpu {
     uint64_t dr[4], dr6, dr7;
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t pat;
+    uint64_t pat, pkrs;
     int64_t tsc_offset; /* guest TSC = scaled now + offset */
     uint64_t tsc_adjust;
     uint64_t pvclock_msr, wallclock_msr, steal_msr;

@@ -30,6 +30,10 @@ static void dynamic_bits(const struct cpu *c, uint32_t leaf, uint32_t subleaf, s
         l->ecx = (l->ecx & ~(1u << 27)) | (c->cr4 & CR4_OSXSAVE ? 1u << 27 : 0);
         l->edx = (l->edx & ~(1u << 9)) | apic;
         break;
+    case 7:
+        if (subleaf == 0 && c->cr4 & CR4_PKE)
+            l->ecx |= 1u << 4; /* OSPKE */
+        break;
     case 0xd:
         if (subleaf == 0 && l->eax)
             l->ebx = xsave_bytes(c, c->xcr0, false);

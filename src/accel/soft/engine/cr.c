@@ -28,6 +28,8 @@ static uint64_t cr4_defined(const struct cpu *c)
         {CR4_OSXSAVE, X86_F_XSAVE},
         {CR4_SMEP, X86_F_SMEP},
         {CR4_SMAP, X86_F_SMAP},
+        {CR4_PKE, X86_F_PKU},
+        {CR4_PKS, X86_F_PKS},
     };
     uint64_t all = CR4_PCE;
 
@@ -94,7 +96,8 @@ static void set_cr3(struct cpu *c, uint64_t v)
 
 static void set_cr4(struct cpu *c, uint64_t v)
 {
-    const uint64_t flushing = CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE;
+    const uint64_t flushing =
+        CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PKE | CR4_PKS;
     uint64_t was = c->cr4;
 
     if (v & ~cr4_defined(c))

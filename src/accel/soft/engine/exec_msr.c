@@ -1,5 +1,5 @@
 /*
- * exec_msr: RDMSR, WRMSR, RDTSC, RDTSCP, RDPMC, CPUID, XGETBV, XSETBV, VMCALL, VMMCALL.
+ * exec_msr: RDMSR, WRMSR, RDTSC, RDTSCP, RDPMC, CPUID, XGETBV, XSETBV, RDPKRU, WRPKRU, VMCALL, VMMCALL.
  */
 #include "accel/soft/engine/exec_system.h"
 
@@ -118,6 +118,30 @@ static void exec_xsetbv(struct cpu *c, const struct insn *in)
     c->leave_block = 1;
 }
 
+/* ---- the rights register for protection keys (SDM 2B RDPKRU, WRPKRU) ---- */
+
+static void check_pkru(struct cpu *c, bool zeroes)
+{
+    if (!(c->cr4 & CR4_PKE))
+        cpu_ud(c);
+    if ((uint32_t)c->gpr[X86_RCX] || !zeroes)
+        cpu_gp(c, 0);
+}
+
+static void exec_rdpkru(struct cpu *c, const struct insn *in)
+{
+    (void)in;
+    check_pkru(c, true);
+    put_pair(c, c->fpu.pkru);
+}
+
+static void exec_wrpkru(struct cpu *c, const struct insn *in)
+{
+    (void)in;
+    check_pkru(c, (uint32_t)c->gpr[X86_RDX] == 0);
+    cpu_set_pkru(c, (uint32_t)c->gpr[X86_RAX]);
+}
+
 /* KVM's hypercall interface (Documentation/virt/kvm/x86/hypercalls.rst): none is offered. -ENOSYS of that
  * interface is -1000, user mode gets -EPERM. */
 static void exec_vmcall(struct cpu *c, const struct insn *in)
@@ -141,6 +165,7 @@ bool exec_msr_setup(struct insn *out, const ZydisDecodedInstruction *zi)
         {ZYDIS_MNEMONIC_RDPMC, exec_rdpmc},   {ZYDIS_MNEMONIC_CPUID, exec_cpuid},
         {ZYDIS_MNEMONIC_XGETBV, exec_xgetbv}, {ZYDIS_MNEMONIC_XSETBV, exec_xsetbv},
         {ZYDIS_MNEMONIC_VMCALL, exec_vmcall}, {ZYDIS_MNEMONIC_VMMCALL, exec_vmcall},
+        {ZYDIS_MNEMONIC_RDPKRU, exec_rdpkru}, {ZYDIS_MNEMONIC_WRPKRU, exec_wrpkru},
     };
 
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

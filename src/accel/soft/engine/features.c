@@ -38,6 +38,8 @@ static const uint32_t given[] = {
     X86_FEATURE(X86_W_7_EBX, 23),
     X86_FEATURE(X86_W_7_EBX, 24), /* CLFLUSHOPT, CLWB */
     X86_F_UMIP,
+    X86_F_PKU,
+    X86_F_PKS,
     X86_F_FSRM,
     X86_F_ARCH_CAPS,
     X86_F_XSAVEOPT,

@@ -29,6 +29,8 @@ static uint64_t *plain_field(struct cpu *c, uint32_t index)
         return &c->pat;
     case MSR_XSS:
         return &c->xss;
+    case MSR_PKRS:
+        return &c->pkrs;
     default:
         return NULL;
     }
@@ -203,6 +205,10 @@ static int write_active(struct cpu *c, uint32_t index, uint64_t v, bool host)
         return 1;
     case MSR_GS_BASE:
         set_base(c, X86_GS, v);
+        return 1;
+    case MSR_PKRS:
+        tlb_new_keys(c, &c->priv->super_keys, (uint32_t)(v ^ c->pkrs));
+        c->pkrs = v;
         return 1;
     case MSR_KVM_SYSTEM_TIME:
     case MSR_KVM_SYSTEM_TIME_OLD:

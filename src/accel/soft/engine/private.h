@@ -117,8 +117,9 @@ struct cpu_private {
     uint32_t last_slot; /* where slot_find begins */
     /* TLB generations: tlb.c */
     uint32_t next_asid;
-    uint8_t high_private;   /* non-global pages of the upper half were filled */
-    uint64_t large_seen[2]; /* by half: bloom of the GiB in which pieces of large pages were filled */
+    uint8_t high_private;           /* non-global pages of the upper half were filled */
+    uint16_t user_keys, super_keys; /* protection keys of pages that were filled: bit by key */
+    uint64_t large_seen[2];         /* by half: bloom of the GiB in which pieces of large pages were filled */
     struct {
         uint16_t pcid, asid;
         uint8_t used;
@@ -249,6 +250,7 @@ struct walk {
     uint64_t gpa;
     uint32_t error;                      /* page-fault error code when cpu_walk is false */
     bool writable, dirty, large, global; /* writable: a write by the same privilege would be allowed */
+    uint16_t user_key, super_key;        /* the protection key that was looked at: a bit, or 0 */
 };
 bool cpu_walk(struct cpu *c, uint64_t linear, unsigned access, struct walk *w);
 /* PAE: load the four pointers from CR3, #GP(0) on reserved bits; `false` then, nothing changed. */
@@ -256,7 +258,10 @@ bool cpu_load_pdptes(struct cpu *c, uint64_t cr3);
 
 /* ---- tlb.c ---- */
 
-void tlb_reset(struct cpu *c);                              /* drop everything */
+void tlb_reset(struct cpu *c); /* drop everything */
+/* PKRU or IA32_PKRS changes by these bits: what was filled under them goes. `seen`: user_keys, super_keys. */
+void tlb_new_keys(struct cpu *c, uint16_t *seen, uint32_t changed);
+void cpu_set_pkru(struct cpu *c, uint32_t v);
 void tlb_new_pcid(struct cpu *c, uint16_t pcid, bool keep); /* CR3 load: flush that PCID unless keep */
 /* Translate one access within one page; #PF does not return. host is NULL for what is not plain memory. */
 struct place {

@@ -83,7 +83,23 @@ void tlb_reset(struct cpu *c)
     memset(c->priv->pcid, 0, sizeof(c->priv->pcid));
     flush_low(c);
     flush_high(c);
+    c->priv->user_keys = c->priv->super_keys = 0;
     c->leave_block = 1;
+}
+
+void tlb_new_keys(struct cpu *c, uint16_t *seen, uint32_t changed)
+{
+    for (unsigned key = 0; key < 16; key++)
+        if ((changed >> 2 * key & 3) && (*seen >> key & 1)) {
+            tlb_reset(c);
+            return;
+        }
+}
+
+void cpu_set_pkru(struct cpu *c, uint32_t v)
+{
+    tlb_new_keys(c, &c->priv->user_keys, v ^ c->fpu.pkru);
+    c->fpu.pkru = v;
 }
 
 void cpu_tlb_flush(struct cpu *c, bool global_too)
@@ -209,6 +225,8 @@ static void remember(struct cpu *c, uint64_t linear, const struct walk *w)
         c->priv->large_seen[half] |= 1ull << (linear >> 30 & 63);
     if (half && !w->global)
         c->priv->high_private = 1;
+    c->priv->user_keys |= w->user_key;
+    c->priv->super_keys |= w->super_key;
 }
 
 void cpu_place(struct cpu *c, uint64_t linear, enum tlb_kind kind, enum tlb_set set, struct place *p)

@@ -8,6 +8,7 @@
 #include "accel/soft/engine/private.h"
 
 enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80, PTE_G = 0x100 };
+enum { PTE_KEY = 59 }; /* a number of four bits */
 #define PTE_NX   (1ull << 63)
 #define PTE_ADDR 0x000ffffffffff000ull
 
@@ -120,6 +121,21 @@ static bool path_wide(struct cpu *c, uint64_t linear, struct path *p, uint32_t *
     }
 }
 
+/* The protection key of a leaf forbids an access to data (SDM 3A 4.6.2): PKRU for user pages, IA32_PKRS for
+ * others, two bits a key: all accesses, and writes. */
+static bool key_forbids(const struct cpu *c, const struct path *p, unsigned access)
+{
+    bool user_page = p->all & PTE_U;
+
+    if (!c->long_mode || access & WALK_FETCH || !(c->cr4 & (user_page ? CR4_PKE : CR4_PKS)))
+        return false;
+    uint64_t rights = user_page ? c->fpu.pkru : c->pkrs;
+    unsigned key = (unsigned)(p->e[p->count - 1].value >> PTE_KEY) & 15;
+    bool strict = (c->cr0 & CR0_WP) || (user_page && access & WALK_USER);
+    rights >>= 2 * key;
+    return (rights & 1) || ((rights & 2) && access & WALK_WRITE && strict);
+}
+
 /* The rights that `path` gives (SDM 3A 4.6.1). */
 static bool allowed(const struct cpu *c, const struct path *p, unsigned access)
 {
@@ -172,6 +188,14 @@ static uint32_t fault_bits(const struct cpu *c, unsigned access)
            (access & WALK_FETCH && fetch_shown ? PF_I : 0);
 }
 
+static void note_key(const struct cpu *c, const struct path *p, struct walk *w)
+{
+    uint16_t key = (uint16_t)(1u << (p->e[p->count - 1].value >> PTE_KEY & 15));
+
+    w->user_key = p->all & PTE_U && c->cr4 & CR4_PKE ? key : 0;
+    w->super_key = !(p->all & PTE_U) && c->cr4 & CR4_PKS ? key : 0;
+}
+
 bool cpu_walk(struct cpu *c, uint64_t linear, unsigned access, struct walk *w)
 {
     if (!(c->cr0 & CR0_PG)) {
@@ -185,18 +209,21 @@ bool cpu_walk(struct cpu *c, uint64_t linear, unsigned access, struct walk *w)
             w->error = error | fault_bits(c, access);
             return false;
         }
-        if (!allowed(c, &p, access)) {
-            w->error = PF_P | fault_bits(c, access);
+        bool key = key_forbids(c, &p, access);
+        if (key || !allowed(c, &p, access)) {
+            w->error = PF_P | fault_bits(c, access) | (key ? PF_PK : 0);
             return false;
         }
         if (!(access & WALK_PEEK) && !set_flags(c, &p, access & WALK_WRITE))
             continue;
         uint64_t leaf = p.e[p.count - 1].value;
         w->gpa = p.frame | (linear & ((1ull << p.page_bits) - 1));
-        w->writable = allowed(c, &p, (access | WALK_WRITE) & ~(unsigned)WALK_FETCH);
+        unsigned store = (access | WALK_WRITE) & ~(unsigned)WALK_FETCH;
+        w->writable = allowed(c, &p, store) && !key_forbids(c, &p, store);
         w->dirty = leaf & PTE_D;
         w->large = p.page_bits > 12;
         w->global = (leaf & PTE_G) && (c->cr4 & CR4_PGE);
+        note_key(c, &p, w);
         return true;
     }
 }

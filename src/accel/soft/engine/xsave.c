@@ -1,5 +1,5 @@
 /*
- * xsave: FXSAVE, FXRSTOR and the XSAVE family over XCR0 = x87 | SSE | AVX (SDM 1 10.5 and chapter 13).
+ * xsave: FXSAVE, FXRSTOR and the XSAVE family over XCR0 = x87 | SSE | AVX | PKRU (SDM 1 10.5 and chapter 13).
  *
  * A component is in use when its contents differ from its initial ones (MXCSR counts for SSE except to XSAVE,
  * which stores it anyway). The modified optimization of XSAVEOPT and XSAVES is not made: storing what need
@@ -11,7 +11,7 @@
 #include "accel/soft/engine/fp.h"
 #include "accel/soft/engine/private.h"
 
-enum { AREA_FX = 512, AREA_HEADER = 512, AREA_AVX = 576, AREA_SIZE = 832, HEADER_SIZE = 64 };
+enum { AREA_FX = 512, AREA_HEADER = 512, AREA_AVX = 576, AREA_PKRU = 832, AREA_SIZE = 840, HEADER_SIZE = 64 };
 enum { FX_MXCSR = 24, FX_ST = 32, FX_XMM = 160, ST_SIZE = 128 };
 enum { MXCSR_DEFAULT = 0x1f80 };
 #define COMPACT (1ull << 63)
@@ -190,12 +190,16 @@ static uint64_t in_use(const struct cpu *c, bool mxcsr)
         if (any(f->ymm[i] + 16, 16))
             use |= XCR0_AVX;
     }
+    if (f->pkru)
+        use |= XCR0_PKRU;
     return use;
 }
 
 struct piece {
     uint16_t at, size;
+    uint16_t ours; /* where our own copy of the area has it */
 };
+enum { MOST_PIECES = 7 };
 
 static unsigned add_piece(struct piece *p, unsigned n, unsigned at, unsigned size)
 {
@@ -203,12 +207,22 @@ static unsigned add_piece(struct piece *p, unsigned n, unsigned at, unsigned siz
         p[n - 1].size = (uint16_t)(p[n - 1].size + size);
         return n;
     }
-    p[n] = (struct piece){(uint16_t)at, (uint16_t)size};
+    p[n] = (struct piece){(uint16_t)at, (uint16_t)size, (uint16_t)at};
     return n + 1;
 }
 
+/* Where PKRU lies: its own place in the standard form, in the compacted one behind what is there of `form`,
+ * which is XCOMP_BV (SDM 1 13.4.2, 13.4.3). Our copy has it behind AVX. */
+static unsigned pkru_at(const struct cpu *c, uint64_t form)
+{
+    if (form & COMPACT)
+        return form & XCR0_AVX ? AREA_PKRU : AREA_AVX;
+    return x86_cpuid_get(&c->priv->cpuid, 0xd, 9).ebx;
+}
+
 /* Parts of the area that hold components `which`, MXCSR by itself, and the first bytes of the header. */
-static unsigned pieces_of(const struct cpu *c, uint64_t which, bool mxcsr, unsigned header, struct piece *p)
+static unsigned pieces_of(const struct cpu *c, uint64_t which, bool mxcsr, unsigned header, uint64_t form,
+                          struct piece *p)
 {
     unsigned n = 0, half = 16 * vector_registers(c);
     if (which & XCR0_X87)
@@ -223,6 +237,8 @@ static unsigned pieces_of(const struct cpu *c, uint64_t which, bool mxcsr, unsig
         n = add_piece(p, n, AREA_HEADER, header);
     if (which & XCR0_AVX)
         n = add_piece(p, n, AREA_AVX, half);
+    if (which & XCR0_PKRU)
+        p[n++] = (struct piece){(uint16_t)pkru_at(c, form), 8, AREA_PKRU};
     return n;
 }
 
@@ -231,17 +247,18 @@ static void store_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64
                        const uint64_t header[2], unsigned header_bytes)
 {
     uint8_t a[AREA_SIZE];
-    struct piece p[6];
-    unsigned n = pieces_of(c, which, mxcsr, header_bytes, p);
+    struct piece p[MOST_PIECES];
+    unsigned n = pieces_of(c, which, mxcsr, header_bytes, header_bytes > 8 ? header[1] : 0, p);
     encode_x87(c, a, in->cond & FP_REX_W);
     encode_mxcsr(c, a);
     encode_halves(c, a + FX_XMM, 0);
     encode_halves(c, a + AREA_AVX, 1);
+    memcpy(a + AREA_PKRU, (uint64_t[]){c->fpu.pkru}, 8);
     memcpy(a + AREA_HEADER, header, header_bytes);
     for (unsigned i = 0; i < n; i++)
         cpu_probe_write(c, in->seg, ea + p[i].at, p[i].size);
     for (unsigned i = 0; i < n; i++)
-        cpu_store_bytes(c, in->seg, ea + p[i].at, a + p[i].at, p[i].size, 1);
+        cpu_store_bytes(c, in->seg, ea + p[i].at, a + p[i].ours, p[i].size, 1);
 }
 
 /* XSAVE stores all that is asked for, XSAVEOPT what of it is in use. */
@@ -257,7 +274,7 @@ static void exec_xsave(struct cpu *c, const struct insn *in)
     store_area(c, in, ea, opt ? rfbm & use : rfbm, rfbm & (XCR0_SSE | XCR0_AVX), header, 8);
 }
 
-/* XSAVEC and XSAVES: the compacted form, where MXCSR is part of SSE. AVX is the only component beyond the
+/* XSAVEC and XSAVES: the compacted form, where MXCSR is part of SSE. AVX is the first component beyond the
  * header, so its place is the same. */
 static void exec_xsavec(struct cpu *c, const struct insn *in)
 {
@@ -270,12 +287,12 @@ static void exec_xsavec(struct cpu *c, const struct insn *in)
 }
 
 static void load_area(struct cpu *c, const struct insn *in, uint64_t ea, uint64_t which, bool mxcsr,
-                      uint8_t *a)
+                      uint64_t form, uint8_t *a)
 {
-    struct piece p[6];
-    unsigned n = pieces_of(c, which, mxcsr, 0, p);
+    struct piece p[MOST_PIECES];
+    unsigned n = pieces_of(c, which, mxcsr, 0, form, p);
     for (unsigned i = 0; i < n; i++)
-        cpu_load_bytes(c, in->seg, ea + p[i].at, a + p[i].at, p[i].size, 1);
+        cpu_load_bytes(c, in->seg, ea + p[i].at, a + p[i].ours, p[i].size, 1);
 }
 
 /* #GP unless the header is legal (SDM 1 13.8.1, 13.8.2, 13.12). */
@@ -309,6 +326,11 @@ static void restore_components(struct cpu *c, const struct insn *in, uint64_t rf
         decode_halves(c, present & XCR0_SSE ? a + FX_XMM : zero, 0);
     if (rfbm & XCR0_AVX)
         decode_halves(c, present & XCR0_AVX ? a + AREA_AVX : zero, 1);
+    if (rfbm & XCR0_PKRU) {
+        uint32_t pkru = 0;
+        memcpy(&pkru, present & XCR0_PKRU ? a + AREA_PKRU : zero, 4);
+        cpu_set_pkru(c, pkru);
+    }
 }
 
 static void exec_xrstor(struct cpu *c, const struct insn *in)
@@ -325,7 +347,7 @@ static void exec_xrstor(struct cpu *c, const struct insn *in)
     bool compact = h[1] & COMPACT;
     uint64_t present = rfbm & h[0];
     bool mxcsr = compact ? present & XCR0_SSE : rfbm & (XCR0_SSE | XCR0_AVX);
-    load_area(c, in, ea, present, mxcsr, a);
+    load_area(c, in, ea, present, mxcsr, h[1], a);
     uint32_t value = MXCSR_DEFAULT;
     if (mxcsr)
         value = image_mxcsr(c, a);
