@@ -65,6 +65,17 @@ uint64_t host_tsc_khz(void)
     return (uint64_t)((unsigned __int128)(__rdtsc() - c0) * 1000000 / (t1 - t0));
 }
 
+bool host_clock_is_tsc(void)
+{
+    char name[16] = "";
+    int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, name, sizeof name - 1);
+    close(fd);
+    return n == 4 && !strcmp(name, "tsc\n");
+}
+
 /* At offset `off`, or where the file is when that is negative. */
 static int read_all(int fd, char *p, size_t n, off_t off)
 {

@@ -15,6 +15,8 @@ uint64_t host_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t host_realtime_ns(void); /* CLOCK_REALTIME, since 1970 */
 /* Of this CPU: CPUID 0x15/0x40000010 where told, else measured over 20 ms; cached by caller */
 uint64_t host_tsc_khz(void);
+/* CLOCK_MONOTONIC is made from the TSC, which is one for all CPUs then. */
+bool host_clock_is_tsc(void);
 
 /* Whole-length I/O with EINTR and short transfers handled. 0, or -errno; a short file gives -ENODATA. */
 int host_read_full(int fd, void *p, size_t n);

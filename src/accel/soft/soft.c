@@ -428,6 +428,7 @@ static int build_engine(struct soft *s, struct err *e)
 {
     struct engine_config ec = {.cpus = s->cfg.cpus,
                                .tsc_khz = s->tsc_khz,
+                               .host_tsc_khz = host_clock_is_tsc() ? s->tsc_khz : 0,
                                .log_exceptions = s->cfg.debug_exceptions,
                                .code_cache = s->cfg.code_cache,
                                .count = s->cfg.count_instructions,

@@ -70,6 +70,7 @@ struct engine *engine_init(void *arena, size_t size, const struct engine_config 
     CHECK(cfg->cpus >= 1 && cfg->cpus <= ENGINE_MAX_CPUS && size >= engine_arena_size(cfg));
     en->cpus = cfg->cpus;
     en->tsc_khz = cfg->tsc_khz;
+    en->host_tsc_khz = cfg->host_tsc_khz;
     en->log_exceptions = cfg->log_exceptions;
     en->count = cfg->count;
     at += part(sizeof(struct engine));

@@ -52,6 +52,9 @@ struct engine_outside {
 struct engine_config {
     unsigned cpus;
     uint32_t tsc_khz;
+    /* not 0: now_ns goes with the host's TSC, which is one for all its CPUs and ticks so often: time is read
+     * without asking outside (clock.c) */
+    uint32_t host_tsc_khz;
     bool log_exceptions;
     size_t code_cache;             /* bytes for translated code; 0: 64 MiB; at least ENGINE_CODE_MIN */
     bool count;                    /* the instructions that translated code retires, which costs a little */

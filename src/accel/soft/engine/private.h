@@ -161,14 +161,25 @@ struct cpu_private {
     };
 };
 
+/* Guest time by the host's TSC (clock.c): ns = from_ns + (TSC - from_tsc) * mul >> 32, while the difference
+ * is below CLOCK_STALE. Translated code reads the first four words (xsys.c). */
+struct engine_clock {
+    uint64_t seq; /* atomic; odd: being changed */
+    uint64_t from_tsc, from_ns, mul;
+    uint64_t base_tsc, base_ns, rate; /* how fast time goes, seen over long; as mul */
+};
+enum { CLOCK_STALE = 1 << 24 }; /* some milliseconds */
+enum { TSC_SHIFT = 40 };        /* of cpu_private.tsc_mul */
+
 struct engine {
     uint32_t stop, stop_lock; /* atomic */
     uint32_t arb;             /* where the next lowest-priority message starts */
     uint8_t no_note;          /* the note of pages whose slot has none */
+    struct engine_clock clock __attribute__((aligned(64)));
 
     struct ENGINE_FIXED {
         uint32_t cpus;
-        uint32_t tsc_khz;
+        uint32_t tsc_khz, host_tsc_khz;
         uint8_t log_exceptions, count, dirty_log, attached;
         uint32_t slots_version; /* atomic */
         uint32_t flush_version; /* atomic: whoever comes inside with an older one fills its TLB anew (dirty
@@ -195,7 +206,12 @@ static inline void cpu_attention(struct cpu *c, uint32_t what) /* any thread */
     __atomic_fetch_or(&c->attention, what, __ATOMIC_SEQ_CST);
     __atomic_store_n(&c->x.poll, 1, __ATOMIC_SEQ_CST);
 }
-static inline uint64_t engine_now(struct engine *en)
+/* clock.c. Guest time; never behind what it gave before while the machine runs. */
+uint64_t engine_now(struct engine *en);
+/* The same when the guest's clock may have stood still meanwhile: before a vCPU runs. */
+void clock_settle(struct engine *en);
+/* What the outside says, for whoever looks at a machine that stands. */
+static inline uint64_t engine_now_outside(struct engine *en)
 {
     return en->out.now_ns(en->opaque);
 }

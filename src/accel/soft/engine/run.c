@@ -328,6 +328,7 @@ static void begin(struct cpu *c, struct engine_exit_info *info)
     p->budget = BUDGET;
     p->armed = 0;
     c->in_exception = 0;
+    clock_settle(c->engine);
     p->run_from = engine_now(c->engine);
     xlate_thread(c);
     cpu_attention(c, ATT_INTR | ATT_TIMER | (asleep(c) || p->has_inject ? ATT_HALT : 0));

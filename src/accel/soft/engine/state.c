@@ -60,7 +60,7 @@ void engine_get(struct engine *en, unsigned cpu, struct x86_state *s)
     s->events.sipi_vector = p->lapic.sipi_vector;
     lapic_get(c, &s->lapic);
     s->tsc_khz = p->tsc_khz;
-    s->tsc = tsc_at(c, en->attached ? engine_now(en) : 0);
+    s->tsc = tsc_at(c, en->attached ? engine_now_outside(en) : 0);
     get_msrs(c, s);
 }
 
@@ -129,7 +129,7 @@ static void set_events(struct cpu *c, const struct x86_state *s)
 int engine_set(struct engine *en, unsigned cpu, const struct x86_state *s)
 {
     struct cpu *c = en->cpu[cpu];
-    uint64_t now = en->attached ? engine_now(en) : 0;
+    uint64_t now = en->attached ? engine_now_outside(en) : 0;
 
     if (!plausible(c, s))
         return -EINVAL;

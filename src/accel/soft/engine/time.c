@@ -8,8 +8,6 @@
 #include <string.h>
 #include "accel/soft/engine/private.h"
 
-enum { TSC_SHIFT = 40 };
-
 void tsc_set_khz(struct cpu *c, uint32_t khz)
 {
     c->priv->tsc_khz = khz;

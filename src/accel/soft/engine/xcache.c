@@ -394,7 +394,7 @@ void xcache_attach(struct engine *en)
     en->xlate_exec = k->code->exec;
     k->delta = k->code->exec - (uintptr_t)k->code;
     if (!k->first)
-        xglue_make(k);
+        xglue_make(k, &en->clock);
     for (unsigned i = 0; i < en->cpus; i++) {
         ftlb_init(en->cpu[i]);
         jc_clear(en->cpu[i]);

@@ -159,7 +159,7 @@ static void way_out(struct xemit *e, bool avx, uint64_t at[2], uintptr_t fn, uin
     call_c(e, fn, reload_at, leave_at);
 }
 
-void xglue_make(struct xcache *k)
+void xglue_make(struct xcache *k, const struct engine_clock *clock)
 {
     struct xemit e = {.p = k->code->code, .delta = k->delta};
     bool avx = __builtin_cpu_supports("avx");
@@ -195,7 +195,7 @@ void xglue_make(struct xcache *k)
     spill_gprs(&e);
     spill_rest(&e, avx);
     call_c(&e, (uintptr_t)xlate_miss, reload_at, leave_at);
-    xglue_system(k, &e);
+    xglue_system(k, &e, clock);
     xglue_strings(k, &e);
     xglue_align(&e);
     k->first = e.p;

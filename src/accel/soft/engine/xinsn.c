@@ -354,6 +354,16 @@ static bool reads_control(const struct xinsn *x)
             r == ZYDIS_REGISTER_CR4);
 }
 
+static enum xkind mov_kind(const struct xinsn *x)
+{
+    const ZydisDecodedOperand *op = x->ops;
+
+    return op[0].type == ZYDIS_OPERAND_TYPE_REGISTER && op[1].reg.value >= ZYDIS_REGISTER_ES &&
+                   op[1].reg.value <= ZYDIS_REGISTER_GS
+               ? XK_MOV_SEG
+               : XK_STUB;
+}
+
 /* Instructions of the kernel; XK_STUB also for those of others. */
 static enum xkind kernel_kind(const struct cpu *c, const struct xinsn *x)
 {
@@ -428,7 +438,20 @@ static enum xkind kind_of(const struct cpu *c, struct xinsn *x)
     case ZYDIS_MNEMONIC_MOV:
         if (reads_control(x))
             return kernel_kind(c, x);
+        if (op[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(op[1].reg.value) == ZYDIS_REGCLASS_SEGMENT)
+            return mov_kind(x);
         break;
+    case ZYDIS_MNEMONIC_RDFSBASE:
+    case ZYDIS_MNEMONIC_RDGSBASE:
+        return XK_RD_BASE;
+    case ZYDIS_MNEMONIC_WRFSBASE:
+    case ZYDIS_MNEMONIC_WRGSBASE:
+        return XK_WR_BASE;
+    case ZYDIS_MNEMONIC_RDTSC:
+        return XK_RDTSC;
+    case ZYDIS_MNEMONIC_RDTSCP:
+        return cpu_has(c, X86_F_RDTSCP) ? XK_RDTSC : XK_STUB;
     case ZYDIS_MNEMONIC_PUSH:
         if (zi->operand_width == 64 && is_mem64(x))
             return XK_PUSH_MEM;

@@ -135,6 +135,7 @@ struct xglue {
     uint64_t once;    /* as poll: the run loop interprets what is here */
     /* jumped to; flags in the slot: xsys.c */
     uint64_t syscall, sysret;
+    uint64_t rdtsc;                       /* called; CF set: go the slow way; spoils flags, R10 and R11 */
     uint64_t string[FTLB_SETS][XSTRINGS]; /* called; CF set: go the slow way: xstring.c */
 };
 
@@ -204,6 +205,10 @@ enum xkind {
     XK_STAC,
     XK_CLAC,
     XK_MOV_CR,
+    XK_MOV_SEG, /* from a segment register */
+    XK_RD_BASE, /* of FS, GS */
+    XK_WR_BASE,
+    XK_RDTSC, /* RDTSCP, too */
     XK_DIV,
     XK_BIT, /* BT, BTS, BTR, BTC of a bit string in memory */
     XK_SYSCALL,
@@ -252,8 +257,8 @@ enum xentry xentry_for(const struct xunit *u, const struct xlink *l);
 uint64_t xentry_address(struct xcache *k, struct xunit *u, enum xentry kind);
 
 /* xglue.c, and parts of it */
-void xglue_make(struct xcache *k);
-void xglue_system(struct xcache *k, struct xemit *e);
+void xglue_make(struct xcache *k, const struct engine_clock *clock);
+void xglue_system(struct xcache *k, struct xemit *e, const struct engine_clock *clock);
 void xglue_strings(struct xcache *k, struct xemit *e);
 static inline uint64_t xglue_align(struct xemit *e)
 {

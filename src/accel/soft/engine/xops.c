@@ -385,6 +385,10 @@ bool xmake_insn(struct maker *m, unsigned index)
     case XK_POPF:
     case XK_SWAPGS:
     case XK_MOV_CR:
+    case XK_MOV_SEG:
+    case XK_RD_BASE:
+    case XK_WR_BASE:
+    case XK_RDTSC:
     case XK_DIV:
     case XK_BIT:
         xmake_system(m, index);

@@ -142,6 +142,81 @@ static void emit_mov_cr(struct maker *m, unsigned index)
     xmake_put_reg(m, (unsigned)ZydisRegisterGetId(x->ops[0].reg.value), H_R10);
 }
 
+static uint32_t seg_word(unsigned seg, size_t field)
+{
+    return XOFF(seg) + seg * (uint32_t)sizeof(struct x86_seg) + (uint32_t)field;
+}
+
+static void emit_mov_seg(struct maker *m, unsigned index)
+{
+    struct xemit *e = &m->e;
+    const ZydisDecodedOperand *op = m->insn[index].ops;
+    unsigned g = (unsigned)ZydisRegisterGetId(
+        ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, op[0].reg.value));
+    unsigned seg = (unsigned)ZydisRegisterGetId(op[1].reg.value), h = x_host(g);
+
+    XB(e, 0x65, 0x44, 0x0f, 0xb7, 0x14, 0x25); /* movzx r10d, word gs:[..] */
+    x32(e, seg_word(seg, offsetof(struct x86_seg, sel)));
+    if (op[0].size != 16)
+        xmake_put_reg(m, g, H_R10);
+    else if (h != X_IN_MEMORY)
+        XB(e, 0x66, (uint8_t)(0x44 | h >> 3), 0x89, (uint8_t)(0xd0 | (h & 7))); /* mov .., r10w */
+    else {
+        XB(e, 0x65, 0x66, 0x44, 0x89, 0x14, 0x25); /* mov gs:[..], r10w */
+        x32(e, x_gpr(g));
+    }
+}
+
+/* RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE */
+static void emit_base(struct maker *m, unsigned index, bool write)
+{
+    struct xemit *e = &m->e;
+    const struct xinsn *x = &m->insn[index];
+    bool wide = x->zi.operand_width == 64;
+    unsigned g = (unsigned)ZydisRegisterGetId(x->ops[0].reg.value);
+    unsigned seg = x->zi.mnemonic == ZYDIS_MNEMONIC_RDFSBASE || x->zi.mnemonic == ZYDIS_MNEMONIC_WRFSBASE
+                       ? X86_FS
+                       : X86_GS;
+
+    xmake_spoil_flags(m);
+    x_gs_test(e, XOFF(cr4), CR4_FSGSBASE);
+    slow_if(m, CC_E, index);
+    if (!write)
+        x_load(e, H_R10, seg_word(seg, offsetof(struct x86_seg, base)));
+    else
+        xmake_get_reg(m, H_R10, g);
+    if (!wide)
+        XB(e, 0x45, 0x89, 0xd2); /* mov r10d, r10d */
+    if (!write) {
+        xmake_put_reg(m, g, H_R10);
+        return;
+    }
+    if (wide) {
+        XB(e, 0x4d, 0x89, 0xd3, 0x49, 0xc1, 0xfb, 0x2f); /* mov r11, r10; sar r11, 47 */
+        XB(e, 0x49, 0xff, 0xc3, 0x49, 0x83, 0xfb, 0x01); /* inc r11; cmp r11, 1: canonical */
+        slow_if(m, CC_A, index);
+    }
+    x_store(e, H_R10, seg_word(seg, offsetof(struct x86_seg, base)));
+    x_store(e, H_R10, XOFF(fast_base) + 8 * seg);
+}
+
+static void emit_rdtsc(struct maker *m, unsigned index)
+{
+    struct xemit *e = &m->e;
+
+    xmake_spoil_flags(m);
+    if (m->u->set == TLB_USER) {
+        x_gs_test(e, XOFF(cr4), CR4_TSD);
+        slow_if(m, CC_NE, index);
+    }
+    if (m->insn[index].zi.mnemonic == ZYDIS_MNEMONIC_RDTSCP)
+        XB(e, 0x0f, 0xae, 0xe8); /* lfence: it waits for what comes before (SDM 2B, RDTSCP) */
+    x_call_to(e, m->k->glue.rdtsc);
+    slow_if(m, CC_B, index);
+    if (m->insn[index].zi.mnemonic == ZYDIS_MNEMONIC_RDTSCP)
+        x_gs(e, false, 0x8b, H_RCX, XOFF(tsc_aux));
+}
+
 /* The register's upper bits choose the word, the lower ones the bit in it (SDM 2A 3.1.1.9, BitBase). */
 static void emit_bit(struct maker *m, unsigned index)
 {
@@ -238,6 +313,18 @@ void xmake_system(struct maker *m, unsigned index)
     case XK_MOV_CR:
         emit_mov_cr(m, index);
         break;
+    case XK_MOV_SEG:
+        emit_mov_seg(m, index);
+        break;
+    case XK_RD_BASE:
+        emit_base(m, index, false);
+        break;
+    case XK_WR_BASE:
+        emit_base(m, index, true);
+        break;
+    case XK_RDTSC:
+        emit_rdtsc(m, index);
+        break;
     case XK_DIV:
         emit_div(m, index);
         break;
@@ -253,11 +340,6 @@ void xmake_system(struct maker *m, unsigned index)
 }
 
 /* ---- SYSCALL and SYSRET: the glue ---- */
-
-static uint32_t seg_word(unsigned seg, size_t field)
-{
-    return XOFF(seg) + seg * (uint32_t)sizeof(struct x86_seg) + (uint32_t)field;
-}
 
 /* CS and SS are flat; their selectors are R11 + cs and R11 + ss, each with RPL dpl. Spoils R10. */
 static void flat_segments(struct xemit *e, unsigned dpl, unsigned cs, unsigned ss)
@@ -343,8 +425,42 @@ static void glue_sysret(struct xemit *e)
     enter_set(e, TLB_USER);
 }
 
-void xglue_system(struct xcache *k, struct xemit *e)
+/* EDX:EAX = the guest's TSC: engine_now (clock.c) and tsc_at (time.c) once more. */
+static void glue_rdtsc(struct xemit *e, const struct engine_clock *clock)
 {
+    uint8_t *fail[3];
+
+    x_mov_imm(e, H_R10, (uintptr_t)clock);
+    XB(e, 0x4d, 0x8b, 0x1a);                                          /* mov r11, [r10]: seq */
+    XB(e, 0x0f, 0x31, 0x0f, 0xae, 0xe8);                              /* rdtsc; lfence */
+    XB(e, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0);                  /* shl rdx, 32; or rax, rdx */
+    XB(e, 0x49, 0x2b, 0x42, offsetof(struct engine_clock, from_tsc)); /* sub rax, [r10 + ..] */
+    XB(e, 0x48, 0x3d);                                                /* cmp rax, .. */
+    x32(e, CLOCK_STALE);
+    fail[0] = x_jcc(e, CC_AE);
+    XB(e, 0x49, 0x0f, 0xaf, 0x42, offsetof(struct engine_clock, mul)); /* imul rax, [r10 + ..] */
+    XB(e, 0x48, 0xc1, 0xe8, 0x20);                                     /* shr rax, 32 */
+    XB(e, 0x49, 0x03, 0x42, offsetof(struct engine_clock, from_ns));   /* add rax, [r10 + ..] */
+    XB(e, 0x4d, 0x3b, 0x1a);                                           /* cmp r11, [r10] */
+    fail[1] = x_jcc(e, CC_NE);
+    XB(e, 0x41, 0xf6, 0xc3, 0x01); /* test r11b, 1 */
+    fail[2] = x_jcc(e, CC_NE);
+    x_load(e, H_R10, XOFF(priv));
+    XB(e, 0x49, 0xf7, 0xa2); /* mul qword [r10 + ..] */
+    x32(e, offsetof(struct cpu_private, tsc_mul));
+    XB(e, 0x48, 0x0f, 0xac, 0xd0, TSC_SHIFT); /* shrd rax, rdx, .. */
+    x_gs(e, true, 0x03, H_RAX, XOFF(tsc_offset));
+    XB(e, 0x48, 0x89, 0xc2, 0x48, 0xc1, 0xea, 0x20, 0x89, 0xc0); /* mov rdx, rax; shr rdx, 32; mov eax, eax */
+    XB(e, 0xf8, 0xc3);                                           /* clc; ret */
+    for (unsigned i = 0; i < 3; i++)
+        x_patch(e, fail[i]);
+    XB(e, 0xf9, 0xc3); /* stc; ret */
+}
+
+void xglue_system(struct xcache *k, struct xemit *e, const struct engine_clock *clock)
+{
+    k->glue.rdtsc = xglue_align(e);
+    glue_rdtsc(e, clock);
     k->glue.syscall = xglue_align(e);
     glue_syscall(e);
     k->glue.sysret = xglue_align(e);
