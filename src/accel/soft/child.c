@@ -137,6 +137,7 @@ static void *child_vcpu(void *arg)
     unsigned cpu = this_cpu(s);
     struct soft_mailbox *b = &s->shared->box[cpu];
 
+    s->shared->tid[cpu] = (uint32_t)gettid();
     if (soft_timer_new(s, cpu))
         _exit(1);
     __atomic_fetch_add(&s->shared->started, 1, __ATOMIC_SEQ_CST);
@@ -317,8 +318,9 @@ void soft_child_stop(struct soft *s)
 }
 
 /* Everything in the mailbox is the child's word: read once, and checked where it matters by the callees. */
-static void serve(struct soft *s, struct soft_mailbox *b)
+static void serve(struct soft *s, unsigned cpu)
 {
+    struct soft_mailbox *b = &s->shared->box[cpu];
     uint32_t op = __atomic_load_n(&b->op, __ATOMIC_RELAXED),
              size = __atomic_load_n(&b->size, __ATOMIC_RELAXED);
     uint64_t address = __atomic_load_n(&b->address, __ATOMIC_RELAXED),
@@ -348,6 +350,9 @@ static void serve(struct soft *s, struct soft_mailbox *b)
         if (s->cfg.cb.eoi)
             s->cfg.cb.eoi(s->cfg.cb.opaque, (uint8_t)value);
         break;
+    case OP_STOLEN:
+        b->value = soft_stolen(s, cpu);
+        break;
     case OP_LOG:
         memcpy(text, b->text, sizeof(text));
         text[sizeof(text) - 1] = 0;
@@ -375,7 +380,7 @@ int soft_child_run(struct soft *s, unsigned cpu, enum engine_exit *why, struct e
             break;
         if (turn == TURN_CALL) {
             mem_reader_offline(reader, false);
-            serve(s, b);
+            serve(s, cpu);
             mem_reader_offline(reader, true);
             woken = pass_turn(s, b, TURN_ANSWER);
         } else if (child_is_dead(s)) {

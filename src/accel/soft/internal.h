@@ -26,7 +26,16 @@ enum soft_turn {
     TURN_ANSWER, /* child: go on with `value` */
     TURN_EXIT,   /* parent: engine_run returned */
 };
-enum soft_op { OP_PIO_READ, OP_PIO_WRITE, OP_MMIO_READ, OP_MMIO_WRITE, OP_ACK_EXTINT, OP_EOI, OP_LOG };
+enum soft_op {
+    OP_PIO_READ,
+    OP_PIO_WRITE,
+    OP_MMIO_READ,
+    OP_MMIO_WRITE,
+    OP_ACK_EXTINT,
+    OP_EOI,
+    OP_STOLEN,
+    OP_LOG
+};
 
 struct soft_mailbox {
     uint32_t turn;       /* futex, enum soft_turn */
@@ -44,12 +53,14 @@ struct soft_shared {
     uint32_t started;  /* vCPU threads of the child that run */
     uint64_t time_off; /* guest time = host time - time_off, while vCPUs run */
     uint32_t sleep[ENGINE_MAX_CPUS];
+    uint32_t tid[ENGINE_MAX_CPUS]; /* of the child's vCPU threads */
     struct soft_mailbox box[ENGINE_MAX_CPUS];
 };
 
 struct soft_vcpu {
     struct vcpu base;
     struct mem_reader *reader;
+    int account; /* steal.c: a descriptor + 1; 0: not opened yet, -1: there is none */
 };
 
 enum { SOFT_MAX_SHARED = 16 };
@@ -99,6 +110,11 @@ int soft_timer_new(struct soft *s, unsigned cpu);
  * armed. */
 void soft_timer_arm(struct soft *s, unsigned cpu, uint64_t host_ns);
 void soft_timer_free(struct soft *s, unsigned cpu);
+
+/* ---- steal.c: in the VMM, on the vCPU's own thread ---- */
+
+uint64_t soft_stolen(struct soft *s, unsigned cpu); /* for engine_outside.stolen_ns */
+void soft_stolen_end(struct soft_vcpu *v);
 
 /* ---- child.c ---- */
 

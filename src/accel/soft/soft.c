@@ -133,6 +133,12 @@ static void out_quiescent(void *o, unsigned cpu)
         mem_reader_quiesce(s->vcpu[cpu]->reader);
 }
 
+static uint64_t out_stolen(void *o, unsigned cpu)
+{
+    struct soft *s = o;
+    return s->child_side ? soft_child_call(s, OP_STOLEN, 0, 0, 0, NULL) : soft_stolen(s, cpu);
+}
+
 static void out_log(void *o, int level, const char *text)
 {
     struct soft *s = o;
@@ -156,6 +162,7 @@ static const struct engine_outside outside = {
     .wake = out_wake,
     .barrier = out_barrier,
     .quiescent = out_quiescent,
+    .stolen_ns = out_stolen,
     .log = out_log,
 };
 
@@ -210,6 +217,7 @@ static void soft_vcpu_free(struct vcpu *base)
     struct soft_vcpu *v = CONTAINER_OF(base, struct soft_vcpu, base);
     soft_of(base->accel)->vcpu[base->index] = NULL;
     soft_timer_free(soft_of(base->accel), base->index);
+    soft_stolen_end(v);
     mem_reader_free(v->reader);
     free(v);
 }

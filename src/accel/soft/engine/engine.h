@@ -46,6 +46,8 @@ struct engine_outside {
     void (*quiescent)(
         void *o,
         unsigned cpu); /* the vCPU holds no slot pointer now; called at least every few ms while it runs */
+    /* How long this vCPU's thread was ready to run and had no CPU, since any beginning. May be NULL. */
+    uint64_t (*stolen_ns)(void *o, unsigned cpu);
     void (*log)(void *o, int level, const char *text);
 };
 

@@ -31,6 +31,8 @@ static uint64_t *plain_field(struct cpu *c, uint32_t index)
         return &c->xss;
     case MSR_PKRS:
         return &c->pkrs;
+    case MSR_KVM_STEAL_TIME:
+        return &c->steal_msr;
     default:
         return NULL;
     }
@@ -215,6 +217,9 @@ static int write_active(struct cpu *c, uint32_t index, uint64_t v, bool host)
     case MSR_KVM_WALL_CLOCK:
     case MSR_KVM_WALL_CLOCK_OLD:
         return pvclock_write(c, index, v, host);
+    case MSR_KVM_STEAL_TIME:
+        steal_write(c, v);
+        return 1;
     default:
         return -1;
     }

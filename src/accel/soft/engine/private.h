@@ -127,6 +127,7 @@ struct cpu_private {
     uint32_t pcid_next;
     /* time */
     uint64_t timer_due; /* copy of lapic.timer_due, compared with the clock when the budget ends */
+    uint64_t steal_from, steal_next; /* steal.c: what the host said last, + 1; when it is asked again */
     struct cpu_debugger dbg;
     uint64_t watch_addr;      /* the watchpoint that was hit, for the exit */
     uint64_t exc_cr2;         /* of the #PF in flight */
@@ -446,6 +447,11 @@ uint64_t tsc_at(const struct cpu *c, uint64_t now_ns);
 uint64_t tsc_to_ns(const struct cpu *c, uint64_t tsc); /* guest ns at which the TSC reaches `tsc` */
 bool pvclock_write(struct cpu *c, uint32_t index, uint64_t value, bool host);
 void pvclock_update(struct cpu *c); /* on the owner's thread */
+
+/* ---- steal.c ---- */
+
+void steal_write(struct cpu *c, uint64_t value);
+void steal_poll(struct cpu *c, uint64_t now); /* on the owner's thread, which holds no host pointers */
 
 /* ---- lapic.c ---- */
 

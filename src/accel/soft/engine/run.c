@@ -32,6 +32,7 @@ static void tick(struct cpu *c)
         en->out.quiescent(en->opaque, c->index);
         cpu_enter(c);
     }
+    steal_poll(c, now);
 }
 
 /* Have the clock looked at when the APIC timer is due, and often enough for the outside's sake. */
