@@ -319,15 +319,15 @@ static struct xpage *claim(struct cpu *c, struct xcache *k, const struct place *
     return page;
 }
 
-bool xcache_known_place(struct cpu *c, struct place *p)
+bool xcache_known_place(struct cpu *c, uint64_t linear, struct place *p)
 {
-    const struct tlb_entry *t = &c->tlb[c->tlb_user][TLB_FETCH][c->rip >> 12 & (TLB_SIZE - 1)];
+    const struct tlb_entry *t = &c->tlb[c->tlb_user][TLB_FETCH][linear >> 12 & (TLB_SIZE - 1)];
 
-    if (t->tag != ((c->rip & ~0xfffull) | c->asid[c->rip >> 63]))
+    if (t->tag != ((linear & ~0xfffull) | c->asid[linear >> 63]))
         return false;
-    p->host = (uint8_t *)(uintptr_t)(c->rip + t->addend);
+    p->host = (uint8_t *)(uintptr_t)(linear + t->addend);
     p->note = t->note;
-    p->gpa = t->gpa | (c->rip & 0xfff);
+    p->gpa = t->gpa | (linear & 0xfff);
     return true;
 }
 
@@ -371,7 +371,7 @@ struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xli
     xregion_room(c, k);
     if (c->priv->xcache_seen != seen)
         by = NULL;
-    if (xcache_known_place(c, &p)) {
+    if (xcache_known_place(c, c->rip, &p)) {
         struct xunit *u = unit_find(k, p.gpa, c->rip, c->tlb_user);
         if (u && xunit_good(u))
             return u;

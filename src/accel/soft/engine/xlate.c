@@ -127,7 +127,7 @@ void xmake_indirect(struct maker *m)
  */
 static enum xflags wanted(struct maker *m)
 {
-    if (m->u->vec)
+    if (m->u->vec || m->u->second)
         return XF_SLOT; /* its check spoils flags */
     for (unsigned i = 0; i < m->count; i++) {
         const struct xinsn *x = &m->insn[i];
@@ -276,6 +276,50 @@ void xmake_count(struct maker *m, unsigned from)
     m->counting += (unsigned)(e->p - before);
 }
 
+/* Compare n bytes (1..8) at `at` of the page that R10 + R11 leads to with `bytes`. */
+static void compare_bytes(struct maker *m, const uint8_t *bytes, unsigned at, unsigned n)
+{
+    struct xemit *e = &m->e;
+    uint64_t want = 0;
+
+    memcpy(&want, bytes, n);
+    XB(e, 0x4f, 0x8b, 0x5c, 0x1a, (uint8_t)at); /* mov r11, [r10 + r11 + ..] */
+    x_mov_imm(e, H_R10, want);
+    XB(e, 0x4d, 0x31, 0xd3); /* xor r11, r10 */
+    if (n < 8)
+        XB(e, 0x49, 0xc1, 0xe3, (uint8_t)(64 - 8 * n)); /* shl r11, .. */
+    x_jcc(e, CC_NE);
+    xmake_stub(m, STUB_ONCE, 0);
+}
+
+/* An instruction on two pages: the soft TLB still leads to the second one, and its bytes there are the same.
+ */
+static void check_second_page(struct maker *m)
+{
+    struct xemit *e = &m->e;
+    const struct xunit *u = m->u;
+    uint64_t page = (u->linear | 0xfff) + 1;
+    unsigned n = u->second;
+    const uint8_t *bytes = u->guest + u->bytes - n;
+    size_t index = (u->set * TLB_KINDS + TLB_FETCH) * (size_t)TLB_SIZE + (page >> 12 & (TLB_SIZE - 1));
+    uint32_t entry = XOFF(tlb) + (uint32_t)(index * sizeof(struct tlb_entry));
+
+    x_mov_imm(e, H_R11, page);
+    x_load(e, H_R10, XOFF(asid) + 8 * (uint32_t)(page >> 63));
+    XB(e, 0x4d, 0x01, 0xda);                                                       /* add r10, r11 */
+    x_gs(e, true, 0x39, H_R10, entry + (uint32_t)offsetof(struct tlb_entry, tag)); /* cmp gs:[..], r10 */
+    x_jcc(e, CC_NE);
+    xmake_stub(m, STUB_ONCE, 0);
+    x_load(e, H_R10, entry + (uint32_t)offsetof(struct tlb_entry, addend));
+    if (n > 8) {
+        compare_bytes(m, bytes + n - 8, n - 8, 8);
+        x_mov_imm(e, H_R11, page);
+        x_load(e, H_R10, entry + (uint32_t)offsetof(struct tlb_entry, addend));
+        n = 8;
+    }
+    compare_bytes(m, bytes, 0, n);
+}
+
 /* What the body begins with: flags are where the unit wants them. */
 static void emit_top(struct maker *m)
 {
@@ -283,6 +327,8 @@ static void emit_top(struct maker *m)
     struct xemit *e = &m->e;
 
     m->state = u->want;
+    if (u->second)
+        check_second_page(m);
     if (u->vec) {
         x_gs_cmp32(e, XOFF(x.vec_live), u->vec);
         x_jcc(e, CC_B);
@@ -319,7 +365,8 @@ static void emit_stub(struct maker *m, struct stub *s)
     case STUB_SLOW:
         return;
     case STUB_VEC:
-        x_call_to(&m->e, m->k->glue.vec);
+    case STUB_ONCE:
+        x_call_to(&m->e, s->kind == STUB_VEC ? m->k->glue.vec : m->k->glue.once);
         emit_unit_of(&m->e, m->k, m->u);
         return;
     case STUB_AWAY:
@@ -401,7 +448,7 @@ static unsigned decode(struct maker *m, const uint8_t *bytes, unsigned room)
     ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
     ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
     ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-    while (m->count < (m->k->single ? 1 : XUNIT_INSNS) && at < room) {
+    while (m->count < m->most && at < room) {
         struct xinsn *x = &m->insn[m->count];
         if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, bytes + at, room - at, &x->zi, x->ops)))
             break; /* undefined, or runs into the next page: the interpreter sees to it */
@@ -431,7 +478,7 @@ static void emit_code(struct maker *m, uint64_t end, enum xentry first)
     m->sp_late = 0;
     m->poll = emit_entry(&m->e, m->k, m->u, first);
     m->u->entry[XE_BODY] = code_offset(m->k, m->e.p);
-    if (!m->count) { /* undefined, or it runs into the next page, which may be another one each time */
+    if (!m->count) { /* undefined, or it runs into a page that nobody has looked at yet */
         x_call_to(&m->e, m->k->glue.once);
         emit_unit_of(&m->e, m->k, m->u);
         return;
@@ -447,7 +494,7 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
                          const struct xlink *by)
 {
     struct xinsn insn[XUNIT_INSNS];
-    struct maker m = {.c = c, .k = k, .insn = insn};
+    struct maker m = {.c = c, .k = k, .insn = insn, .most = k->single ? 1 : XUNIT_INSNS};
     unsigned room = 4096 - (unsigned)(p->gpa & 0xfff);
     size_t used = k->meta_used;
 
@@ -460,6 +507,18 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     m.u->linear = linear;
     m.u->set = c->tlb_user;
     unsigned bytes = decode(&m, m.u->guest, room);
+    struct place second;
+    if (!m.count && room < ZYDIS_MAX_INSTRUCTION_LENGTH &&
+        xcache_known_place(c, (linear | 0xfff) + 1, &second)) {
+        unsigned most = ZYDIS_MAX_INSTRUCTION_LENGTH - room;
+        host_copy(m.u->guest + room, second.host, most);
+        m.most = 1;
+        bytes = decode(&m, m.u->guest, room + most);
+        if (m.count)
+            m.u->second = (uint8_t)(bytes - room);
+        else
+            m.u->crossed = XSECOND; /* undefined: that is all there is to know */
+    }
     if (!m.count)
         bytes = room < ZYDIS_MAX_INSTRUCTION_LENGTH ? room : ZYDIS_MAX_INSTRUCTION_LENGTH;
     m.u->bytes = (uint16_t)bytes;

@@ -28,9 +28,10 @@
  * unit goes on behind it. So every fault is raised by the interpreter, and state is precise by construction.
  *
  * Units. A unit is straight code on one page, entered before its first instruction (enum xentry), left at any
- * of its branches; made for one linear and one physical address and one TLB set. Branches within a page are
- * linked directly: while one unit of a page may run, all of that page may. Other branches go by the jump
- * cache (xfast.h). Backward links and indirect jumps look at xfast.poll.
+ * of its branches; made for one linear and one physical address and one TLB set. An instruction that runs
+ * into the next page is a unit of its own, which looks whether that page's bytes are those that it was made
+ * of. Branches within a page are linked directly: while one unit of a page may run, all of that page may.
+ * Other branches go by the jump cache (xfast.h). Backward links and indirect jumps look at xfast.poll.
  */
 #ifndef ENGINE_XLATE_H
 #define ENGINE_XLATE_H
@@ -47,6 +48,7 @@ enum {
     XENTRY_ROOM = 96,
     XALONE = 1 << 13,
     XCROSSED = 100,
+    XSECOND = 16,
     XUNIT_INSNS = 32,
     XPAGE_BUCKETS = 1 << 13,
     XUNIT_BUCKETS = 1 << 16
@@ -104,7 +106,8 @@ struct xunit {
     uint16_t go_on;           /* behind the check of vectors */
     uint16_t bytes;
     uint8_t set, want, vec, dead;
-    uint8_t crossed; /* so often a group lay on two pages */
+    uint8_t crossed; /* so often a group lay on two pages, or it was not what was made of its second page */
+    uint8_t second;  /* so many of its bytes, which are of one instruction, lie on the next page */
     uint8_t lost;    /* after so many instructions flags are set whatever they were: want is XF_ANY */
     uint8_t n_slow;
     uint8_t guest[]; /* the instructions' bytes */
@@ -274,8 +277,9 @@ void xcache_unlock(struct xcache *k);
 struct xpage **xcache_page(struct xcache *k, uint64_t gpa); /* where the page is, or would be, in its chain */
 void xcache_unlist(struct xcache *k, struct xunit *u);      /* nobody finds or reaches it any more */
 void xcache_drop(struct cpu *c, struct xunit *u);           /* a unit that shall be made anew */
-bool xcache_known_place(struct cpu *c, struct place *p); /* of RIP, as the soft TLB has it, without a walk */
-bool jc_fill(struct cpu *c, struct xunit *u);            /* put it into this vCPU's jump cache */
+/* Of code at `linear`, as the soft TLB has it, without a walk. */
+bool xcache_known_place(struct cpu *c, uint64_t linear, struct place *p);
+bool jc_fill(struct cpu *c, struct xunit *u); /* put it into this vCPU's jump cache */
 /* One aligned store of four bytes into code that others may be running: the displacement that ends at `site`.
  */
 void xcache_set_site(uint8_t *site, int32_t displacement);

@@ -19,7 +19,7 @@ struct stub {
     uint8_t access;  /* the fast TLB does not know its bytes */
     uint64_t target; /* STUB_LINK, STUB_AWAY */
 };
-enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC };
+enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC, STUB_ONCE };
 
 /* Accesses that one probe serves (xgroup.c): bytes [low, low + bytes) from guest register `base` as it is
  * before instruction `first`. */
@@ -37,12 +37,12 @@ struct maker {
     uint8_t *start;
     uint8_t *poll; /* of the way in that lies before the body */
     struct xinsn *insn;
-    unsigned count, stubs;
-    unsigned counting; /* bytes of code that counts instructions */
-    uint8_t state;     /* enum xflags */
-    bool failed;       /* no room for what belongs to it */
-    bool ambiguous;    /* state XF_ANY where it must be known */
-    int sp_late;       /* bytes that R15 has yet to be moved by: pushes and pops of a group */
+    unsigned count, most, stubs; /* instructions; at most so many */
+    unsigned counting;           /* bytes of code that counts instructions */
+    uint8_t state;               /* enum xflags */
+    bool failed;                 /* no room for what belongs to it */
+    bool ambiguous;              /* state XF_ANY where it must be known */
+    int sp_late;                 /* bytes that R15 has yet to be moved by: pushes and pops of a group */
     unsigned groups;
     struct xgroup group[XUNIT_INSNS / 2];
     struct stub stub[MAX_STUBS];

@@ -37,7 +37,7 @@ static uint64_t unknown_code(struct cpu *c, struct xcache *k)
     struct xnear *n = &c->priv->xnear[c->tlb_user][(c->rip ^ c->rip >> 13) & (XNEAR - 1)];
     struct place p;
 
-    if (n->linear == c->rip && n->unit && xcache_known_place(c, &p) && p.gpa == n->gpa &&
+    if (n->linear == c->rip && n->unit && xcache_known_place(c, c->rip, &p) && p.gpa == n->gpa &&
         xunit_good(n->unit)) {
         jc_fill(c, n->unit);
         return xcode_at(k, n->unit->entry[XE_BODY]);
@@ -280,11 +280,16 @@ uint64_t xlate_lost(struct cpu *c, const void *at)
 
 uint64_t xlate_once(struct cpu *c, const void *at)
 {
-    const struct xunit *u = xmeta_at(c->engine->xlate, at);
+    struct xunit *u = xmeta_at(c->engine->xlate, at);
+    struct place p;
 
     arrive(c);
     c->rip = u->linear;
     c->priv->interpret_once = 1;
+    /* it runs into the next page, and may be made of what is there now */
+    if ((u->linear & 0xfff) + u->bytes >= 4096 && xcache_known_place(c, (u->linear | 0xfff) + 1, &p) &&
+        (u->second ? ++u->crossed == XSECOND : u->crossed != XSECOND))
+        xcache_drop(c, u);
     return 0;
 }
 

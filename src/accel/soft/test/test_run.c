@@ -110,6 +110,45 @@ static void an_instruction_across_two_pages_is_watched_in_both(void **state)
     h_free(h);
 }
 
+/* 3000 calls of a function whose one MOVABS begins in the last byte of a page; every 1000 its second page is
+ * another one: the store changes a byte of it, then INVLPG follows a change of the page table. */
+GUEST(call_crossing, "xor %esi, %esi\n mov $3000, %ecx\n"
+                     "1: mov $0x12fff, %ebx\n call *%rbx\n add %rax, %rsi\n"
+                     "cmp $2001, %ecx\n jne 2f\n movb $7, (%rdx)\n"
+                     "2: cmp $1001, %ecx\n jne 3f\n mov %r8, (%r9)\n invlpg (%rdx)\n"
+                     "3: dec %ecx\n jnz 1b\n mov %esi, %eax\n out %eax, $0xf4\n 4: jmp 4b");
+
+static void an_instruction_across_two_pages_is_translated_and_still_watched(void **state)
+{
+    (void)state;
+    static const uint8_t at[] = {1, 8};
+
+    for (unsigned i = 0; i < 2;
+         i++) { /* the byte that changes: of the first eight on the second page, and behind */
+        struct harness *h = h_new(1);
+        struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+        h_put64(h, H_TABLES + 0x2000, (H_TABLES + 0x3000) | 7); /* the first 2 MiB by small pages */
+        for (uint64_t k = 0; k < 512; k++)
+            h_put64(h, H_TABLES + 0x3000 + k * 8, k << 12 | 0x67);
+        s.gpr[X86_RDX] = 0x13000u + at[i];
+        s.gpr[X86_R8] = 0x18067;
+        s.gpr[X86_R9] = H_TABLES + 0x3000 + 0x13 * 8;
+        h_code(h, 0x10000, call_crossing);
+        memcpy(h->ram + 0x12fff, "\x48\xb8\x01\x00\x00\x00\x00\x00\x00\x00\xc3", 11);
+        memcpy(h->ram + 0x18000, "\xb8\x05\x00\x00\x00\x00\x00\x00\x00\xc3", 10);
+        assert_int_equal(engine_set(h->en, 0, &s), 0);
+        assert_int_equal(h_run(h), ENGINE_KICKED);
+        uint32_t second = i ? 1 : 7; /* a byte at the top does not reach EAX */
+        assert_int_equal(h->exit_value, 1000 + 1000 * second + 5000);
+        if (h_cpu(h)->x.on)
+            assert_true(h_cpu(h)->priv->n_slow + h_cpu(h)->priv->n_interpreted < 500);
+        engine_get(h->en, 0, &s);
+        assert_true(s.gpr[X86_RSI] >> 56 == (i ? 1000u * 7 & 0xff : 0));
+        h_free(h);
+    }
+}
+
 /* The same frame at two linear addresses: code runs through one and is written through the other. */
 GUEST(patch_alias, "mov $0x14000, %ebx\n call *%rbx\n mov %eax, %ecx\n mov $0x40014001, %edx\n movl $9, "
                    "(%rdx)\n call *%rbx\n shl $8, %ecx\n or %ecx, %eax\n"
@@ -491,6 +530,7 @@ int main(void)
         cmocka_unit_test(hlt_sleeps_until_the_apic_timer_fires),
         cmocka_unit_test(a_store_into_the_running_block_takes_effect_at_once),
         cmocka_unit_test(an_instruction_across_two_pages_is_watched_in_both),
+        cmocka_unit_test(an_instruction_across_two_pages_is_translated_and_still_watched),
         cmocka_unit_test(code_written_through_an_alias_is_noticed),
         cmocka_unit_test(a_device_that_writes_code_makes_it_decode_anew),
         cmocka_unit_test(a_call_of_the_next_instruction_is_made_once),
