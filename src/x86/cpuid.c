@@ -13,7 +13,7 @@
  * the kernel's Documentation/virt/kvm/x86/cpuid.rst; 0x40000010: the frequency leaf that several hypervisors
  * share. */
 
-enum { PHYS_BITS_MAX = 46, LINEAR_BITS = 48, PKRU_OFFSET = 2688, PKRU_SIZE = 8 };
+enum { PHYS_BITS_MAX = 46, LINEAR_BITS = 48, LINEAR_BITS_LA57 = 57, PKRU_OFFSET = 2688, PKRU_SIZE = 8 };
 
 static const char intel[] = "GenuineIntel";
 
@@ -209,7 +209,8 @@ static void put_extended(struct build *b, const char *vendor, const char *brand)
     put(b, 0x80000006, 0, 0, 1024u << 16 | 8 << 12 | (b->amd ? 1 << 8 : 0) | 64,
         b->amd ? 32u << 18 | 8 << 12 | 1 << 8 | 64 : 0);
     put(b, 0x80000007, 0, 0, 0, b->f->w[X86_W_80000007_EDX]);
-    put(b, 0x80000008, LINEAR_BITS << 8 | b->phys_bits, b->f->w[X86_W_80000008_EBX],
+    uint32_t linear = x86_features_has(b->f, X86_F_LA57) ? LINEAR_BITS_LA57 : LINEAR_BITS;
+    put(b, 0x80000008, linear << 8 | b->phys_bits, b->f->w[X86_W_80000008_EBX],
         b->amd ? b->core_bits << 12 | cores : 0, 0);
 }
 

@@ -91,7 +91,7 @@ static const struct known *fetch(struct side *s)
     struct cpu *c = s->c;
     struct place p;
 
-    if (!is_canonical(c->rip))
+    if (!is_canonical(c, c->rip))
         cpu_gp(c, 0);
     cpu_place(c, c->rip, TLB_FETCH, c->tlb_user, &p);
     unsigned room = 4096 - (unsigned)(c->rip & 0xfff);

@@ -68,7 +68,7 @@ void block_flush(struct cpu *c)
 static uint64_t code_linear(struct cpu *c, uint64_t rip)
 {
     if (c->mode == MODE_64) {
-        if (!is_canonical(rip))
+        if (!is_canonical(c, rip))
             cpu_gp(c, 0);
         return rip;
     }
@@ -348,7 +348,7 @@ struct block *block_get(struct cpu *c)
     }
     if (!b)
         b = build(c, &p, key);
-    if (b->key != ~0ull && !b->page2) {
+    if (b->key != ~0ull && !b->page2 && !(c->cr4 & CR4_LA57)) {
         struct jump *j = &c->jump[jump_index(linear)];
         j->key = linear << 16 | c->jump_tag[linear >> 63];
         j->block = b;

@@ -24,7 +24,7 @@ struct block {
 
 /* cpu->jump is a direct-mapped memory of which block a linear address led to. Its key holds all that the way
  * there depends on: linear address << 16, the TLB set << 14, mode << 12, and the address-space number. The
- * slots of a page lie together, so that INVLPG finds them. */
+ * slots of a page lie together, so that INVLPG finds them. Linear addresses of 57 bits have no room there. */
 static inline unsigned jump_index(uint64_t linear)
 {
     return (unsigned)((linear >> 12 & (JUMP_PAGES - 1)) * JUMP_SLOTS +

@@ -30,6 +30,7 @@ static uint64_t cr4_defined(const struct cpu *c)
         {CR4_SMAP, X86_F_SMAP},
         {CR4_PKE, X86_F_PKU},
         {CR4_PKS, X86_F_PKS},
+        {CR4_LA57, X86_F_LA57},
     };
     uint64_t all = CR4_PCE;
 
@@ -97,12 +98,12 @@ static void set_cr3(struct cpu *c, uint64_t v)
 static void set_cr4(struct cpu *c, uint64_t v)
 {
     const uint64_t flushing =
-        CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PKE | CR4_PKS;
+        CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PKE | CR4_PKS | CR4_LA57;
     uint64_t was = c->cr4;
 
     if (v & ~cr4_defined(c))
         cpu_gp(c, 0);
-    if (c->long_mode && !(v & CR4_PAE))
+    if (c->long_mode && (!(v & CR4_PAE) || ((v ^ was) & CR4_LA57)))
         cpu_gp(c, 0);
     if ((v & CR4_PCIDE) && !(was & CR4_PCIDE) && (!c->long_mode || (c->cr3 & 0xfff)))
         cpu_gp(c, 0);

@@ -210,7 +210,7 @@ int engine_translate(struct engine *en, unsigned cpu, uint64_t linear, uint64_t 
     struct cpu *c = en->cpu[cpu];
     struct walk w;
 
-    if ((c->cr0 & CR0_PG) && c->long_mode && !is_canonical(linear))
+    if ((c->cr0 & CR0_PG) && c->long_mode && !is_canonical(c, linear))
         return -1;
     if (!cpu_walk(c, linear, WALK_PEEK, &w))
         return -1;

@@ -29,7 +29,7 @@ static void push(struct cpu *c, struct frame *f, unsigned size, uint64_t v)
     uint64_t at = (f->sp - size) & f->mask;
 
     if (!f->ss) {
-        if (!is_canonical(at) || !is_canonical(at + size - 1))
+        if (!is_canonical(c, at) || !is_canonical(c, at + size - 1))
             cpu_raise_error(c, X86_SS_VEC, f->error);
         linear_store(c, at, &v, size, f->set);
     } else {
@@ -189,7 +189,7 @@ static void deliver_long(struct cpu *c, const struct event *ev)
 
     read_gate(c, ev, &g);
     unsigned cpl = handler_code(c, ev, &g, &d);
-    if (!is_canonical(g.offset))
+    if (!is_canonical(c, g.offset))
         cpu_gp(c, ev->ext);
 
     struct frame f = {.sp = c->gpr[X86_RSP], .mask = ~0ull, .set = set_for(c, cpl), .error = ev->ext};

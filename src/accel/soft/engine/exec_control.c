@@ -105,7 +105,7 @@ static void load_table(struct cpu *c, const struct insn *in, struct x86_dtable *
     uint64_t base = cpu_load(c, in->seg, (ea + 2) & mask_size(in->adsize), wide ? 8 : 4);
     if (!wide && in->cond) /* 16-bit operand size: 24 bits of base */
         base &= 0xffffff;
-    if (wide && !is_canonical(base))
+    if (wide && !is_canonical_base(c, base))
         cpu_gp(c, 0);
     t->limit = limit;
     t->base = base;
@@ -153,7 +153,7 @@ static void exec_invlpg(struct cpu *c, const struct insn *in)
 {
     cpu_need_cpl0(c);
     uint64_t linear = cpu_linear(c, in->seg, insn_ea(c, in));
-    if (c->mode != MODE_64 || is_canonical(linear))
+    if (c->mode != MODE_64 || is_canonical(c, linear))
         cpu_tlb_flush_page(c, linear);
 }
 
@@ -165,7 +165,7 @@ static void exec_invpcid(struct cpu *c, const struct insn *in)
     cpu_need_cpl0(c);
     cpu_load_bytes(c, in->seg, insn_ea(c, in), d, 16, 1);
     if (type > 3 || d[0] >> 12 || (type < 2 && d[0] && !(c->cr4 & CR4_PCIDE)) ||
-        (type == 0 && !is_canonical(d[1])))
+        (type == 0 && !is_canonical_base(c, d[1])))
         cpu_gp(c, 0);
     cpu_tlb_flush_pcid(c, (unsigned)type, d[0], d[1]);
 }

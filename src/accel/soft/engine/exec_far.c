@@ -121,7 +121,7 @@ static void exec_sysret(struct cpu *c, const struct insn *in)
     if (!(c->efer & EFER_SCE) || c->mode != MODE_64)
         cpu_ud(c);
     cpu_need_cpl0(c);
-    if (wide && !is_canonical(c->gpr[X86_RCX]))
+    if (wide && !is_canonical(c, c->gpr[X86_RCX]))
         cpu_gp(c, 0);
     c->rflags = (c->gpr[X86_R11] & 0x3c7fd7) | 2;
     uint16_t base = (uint16_t)(c->star >> 48);
@@ -151,7 +151,7 @@ static void exec_sysexit(struct cpu *c, const struct insn *in)
     need_feature(c, X86_F_SEP);
     if (!cpu_pe(c) || c->cpl || !(c->sysenter_cs & 0xfffc))
         cpu_gp(c, 0);
-    if (wide && (!is_canonical(c->gpr[X86_RCX]) || !is_canonical(c->gpr[X86_RDX])))
+    if (wide && (!is_canonical(c, c->gpr[X86_RCX]) || !is_canonical(c, c->gpr[X86_RDX])))
         cpu_gp(c, 0);
     uint16_t base = (uint16_t)(c->sysenter_cs & 0xfffc);
     uint64_t mask = wide ? ~0ull : 0xffffffffull;

@@ -85,7 +85,7 @@ static void whole_base(struct cpu *c, uint16_t sel, struct descriptor *d)
     if (!c->long_mode)
         return;
     desc_fetch_system64(c, sel, d);
-    if (!is_canonical(d->base))
+    if (!is_canonical_base(c, d->base))
         cpu_gp(c, sel & 0xfffc);
 }
 
@@ -232,7 +232,7 @@ static void write_base(struct cpu *c, const struct insn *in, unsigned seg)
     uint64_t v = c->gpr[in->reg[0]] & mask_size(in->opsize);
 
     need_fsgsbase(c);
-    if (!is_canonical(v))
+    if (!is_canonical_base(c, v))
         cpu_gp(c, 0);
     c->seg[seg].base = v;
     c->fast_base[seg] = v;

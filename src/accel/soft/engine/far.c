@@ -15,7 +15,7 @@ static uint32_t sel_error(uint16_t sel)
 static uint64_t check_target(struct cpu *c, const struct descriptor *d, uint64_t off)
 {
     if (c->long_mode && (d->attr & X86_SEG_L)) {
-        if (!is_canonical(off))
+        if (!is_canonical(c, off))
             cpu_gp(c, 0);
         return off;
     }
@@ -157,7 +157,7 @@ static void stack_push(struct cpu *c, struct stack *s, unsigned size, uint64_t v
 {
     uint64_t at = (s->sp - size) & s->mask;
 
-    if (s->ss ? !seg_holds(s->ss, at, size) : !is_canonical(at))
+    if (s->ss ? !seg_holds(s->ss, at, size) : !is_canonical(c, at))
         cpu_raise_error(c, X86_SS_VEC, s->error);
     linear_store(c, s->ss ? (uint32_t)(s->ss->base + at) : at, &v, size, s->set);
     s->sp = (s->sp & ~s->mask) | at;

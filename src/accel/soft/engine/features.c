@@ -40,6 +40,7 @@ static const uint32_t given[] = {
     X86_F_UMIP,
     X86_F_PKU,
     X86_F_PKS,
+    X86_F_LA57,
     X86_F_FSRM,
     X86_F_ARCH_CAPS,
     X86_F_XSAVEOPT,

@@ -32,7 +32,7 @@ static uint64_t seg_linear(struct cpu *c, unsigned seg, uint64_t off, unsigned n
 
     if (c->mode == MODE_64) {
         uint64_t linear = off + (seg >= X86_FS ? s->base : 0);
-        if (!is_canonical(linear) || !is_canonical(linear + n - 1))
+        if (!is_canonical(c, linear) || !is_canonical(c, linear + n - 1))
             seg_fault(c, seg);
         return linear;
     }

@@ -239,7 +239,7 @@ bool msr_write(struct cpu *c, uint32_t index, uint64_t value, bool host)
             return true;
         if (index >= MSR_X2APIC_FIRST && index <= MSR_X2APIC_LAST)
             return lapic_msr_write(c, index, value);
-        if ((row->flags & X86_MSR_CANONICAL) && !is_canonical(value))
+        if ((row->flags & X86_MSR_CANONICAL) && !is_canonical_base(c, value))
             return false;
         if (row->writable != ~0ull && msr_read(c, index, &now) && ((value ^ now) & ~row->writable))
             return false;

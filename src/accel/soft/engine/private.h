@@ -337,9 +337,19 @@ static inline void cpu_update_jump(struct cpu *c) /* after asid, mode or tlb_use
 
 /* ---- mem.c ---- */
 
-static inline bool is_canonical(uint64_t a)
+static inline bool is_canonical_to(uint64_t a, unsigned bits)
 {
-    return (uint64_t)((int64_t)(a << 16) >> 16) == a;
+    return (uint64_t)((int64_t)(a << (64 - bits)) >> (64 - bits)) == a;
+}
+/* As the paging mode has linear addresses, of 48 or 57 bits (SDM 1 3.3.7.1): accesses and branches. */
+static inline bool is_canonical(const struct cpu *c, uint64_t a)
+{
+    return is_canonical_to(a, c->cr4 & CR4_LA57 ? 57 : 48);
+}
+/* As the processor has them, in whatever mode: bases of segments and tables, MSRs, INVPCID (SDM 3A 4.5.2). */
+static inline bool is_canonical_base(const struct cpu *c, uint64_t a)
+{
+    return is_canonical_to(a, cpu_has(c, X86_F_LA57) ? 57 : 48);
 }
 static inline void note_written(struct cpu *c, const uint8_t *note, uint64_t gpa, unsigned n)
 {

@@ -180,7 +180,7 @@ uint64_t tss_stack64(struct cpu *c, unsigned at, unsigned ext)
     if (at + 7 > c->tr.limit)
         cpu_raise_error(c, X86_TS, (c->tr.sel & 0xfffcu) | ext);
     uint64_t sp = cpu_sys_load(c, c->tr.base + at, 8);
-    if (!is_canonical(sp))
+    if (!is_canonical(c, sp))
         cpu_raise_error(c, X86_SS_VEC, ext);
     return sp;
 }
@@ -202,7 +202,7 @@ void seg_drop_inner(struct cpu *c)
 void cpu_branch(struct cpu *c, uint64_t target, unsigned opsize)
 {
     target &= mask_size(opsize);
-    if (c->mode == MODE_64 ? !is_canonical(target) : target > c->seg[X86_CS].limit)
+    if (c->mode == MODE_64 ? !is_canonical(c, target) : target > c->seg[X86_CS].limit)
         cpu_gp(c, 0);
     c->next_rip = target;
 }

@@ -74,8 +74,8 @@ static bool plausible(const struct cpu *c, const struct x86_state *s)
         return false;
     if (s->msr_count > X86_MAX_MSRS || s->mp_state > X86_MP_UNINITIALIZED)
         return false;
-    if ((s->cr4 & CR4_LA57) || (s->xcr0 & ~(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU)) ||
-        !(s->xcr0 & XCR0_X87))
+    if ((s->cr4 & CR4_LA57 && !cpu_has(c, X86_F_LA57)) ||
+        (s->xcr0 & ~(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU)) || !(s->xcr0 & XCR0_X87))
         return false;
     return !((s->efer & EFER_LMA) && (s->rflags & X86_VM)) && !(s->cr3 & c->priv->phys_reserved);
 }

@@ -1,5 +1,5 @@
 /*
- * walk: guest page tables, in all three forms (SDM 3A 4.3, 4.4, 4.5), with permissions (4.6), error codes
+ * walk: guest page tables, in all forms (SDM 3A 4.3, 4.4, 4.5), with permissions (4.6), error codes
  * (4.7) and accessed and dirty flags (4.8).
  *
  * Flags are set only when the whole access is allowed, each by compare-and-exchange against the entry as it
@@ -17,7 +17,7 @@ struct entry {
 };
 
 struct path {
-    struct entry e[4];
+    struct entry e[5];
     unsigned count;
     unsigned wide;        /* bytes of an entry */
     uint64_t all, any_nx; /* AND of the rights bits, OR of NX */
@@ -88,7 +88,7 @@ static bool path_wide(struct cpu *c, uint64_t linear, struct path *p, uint32_t *
     p->wide = 8;
     if (long_mode) {
         table = c->cr3 & PTE_ADDR;
-        level = 3;
+        level = c->cr4 & CR4_LA57 ? 4 : 3;
     } else {
         uint64_t top = c->pdpte[linear >> 30 & 3];
         if (!(top & PTE_P)) {
@@ -102,7 +102,7 @@ static bool path_wide(struct cpu *c, uint64_t linear, struct path *p, uint32_t *
     for (;; level--) {
         unsigned shift = 12 + 9 * (unsigned)level;
         uint64_t reserved = always;
-        if (level == 3 || (level == 2 && !cpu_has(c, X86_FEATURE(X86_W_80000001_EDX, 26))))
+        if (level >= 3 || (level == 2 && !cpu_has(c, X86_FEATURE(X86_W_80000001_EDX, 26))))
             reserved |= PTE_PS;
         if (step(c, p, table + (linear >> shift & 511) * 8, reserved, error))
             return false;

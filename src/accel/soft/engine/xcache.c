@@ -354,7 +354,7 @@ struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xli
 {
     struct place p;
 
-    if (!is_canonical(c->rip))
+    if (!is_canonical(c, c->rip))
         cpu_gp(c, 0);
     do
         cpu_place(c, c->rip, TLB_FETCH, c->tlb_user, &p);
