@@ -46,6 +46,7 @@ SHORT = [
     Job("guests", meson_tests("build", ["guests"], "--timeout-multiplier 4"), "meson"),
     Job("bed", meson_tests("build", ["bed"], "--timeout-multiplier 2"), "meson"),
     Job("insn", meson_tests("build", ["insn"], "--timeout-multiplier 4"), "meson"),
+    Job("lockstep", meson_tests("build", ["lockstep"], "--timeout-multiplier 4"), "meson"),
     Job("asan-build", configure("build-asan", "-Db_sanitize=address,undefined", "-Db_lundef=false"), "build"),
     Job("asan-unit", f"{ASAN} " + meson_tests("build-asan", ["unit"], "--timeout-multiplier 6"), "meson"),
     Job("tsan-build", configure("build-tsan", "-Db_sanitize=thread", "-Db_lundef=false"), "build"),
@@ -67,6 +68,8 @@ FULL = {
     "insn": [Job("insn-2m", "build/tests/insn/lab --cases 2000000 --seed 1"),
              Job("blocks-1m", "build/tests/insn/blocks --cases 1000000 --seed 2"),
              Job("seeded", "tests/insn/seeded.sh")],
+    "lockstep": [Job("lockstep-boot", "tests/lockstep/boot.sh 1"),
+                 Job("lockstep-seeded", "tests/lockstep/seeded.sh", timeout=2 * 3600)],
     "fuzz": [Job("fuzz", "tools/fuzz.sh 600")],
     "workloads": [Job("workloads", "make -s workloads GROUP=programs", "pytest")],
 }
@@ -74,6 +77,7 @@ SOAK = {
     "e2e": [Job("e2e-soak", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m soak -rs", "pytest", 6 * 3600)],
     "insn": [Job("insn-20m", "build/tests/insn/lab --cases 20000000 --seed 2", timeout=6 * 3600),
              Job("blocks-10m", "build/tests/insn/blocks --cases 10000000 --seed 3", timeout=6 * 3600)],
+    "lockstep": [Job("lockstep-long", "tests/lockstep/boot.sh 8", timeout=6 * 3600)],
     "fuzz": [Job("fuzz-hour", "tools/fuzz.sh 3600", timeout=12 * 3600)],
     "workloads": [Job("workloads-all", "make -s workloads", "pytest", 8 * 3600)],
 }

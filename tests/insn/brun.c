@@ -331,13 +331,12 @@ static bool missed(struct bench *b, unsigned from)
            !bench_differs(b, "not interrupted: should have been, in one of the states %u..%u", first, last);
 }
 
-/* Instructions, the handler's HLT among them. A unit is counted when it is entered, so one that is left by a
- * branch in its middle counts too many; and the pieces of a repeated string instruction may count. */
+/* Instructions, the handler's HLT among them. */
 static bool same_count(struct bench *b, uint64_t count)
 {
     uint64_t want = b->trace.executed + (b->trace.vector >= 0);
 
-    if (count == want || (count > want && (b->trace.branches || b->trace.repeated)))
+    if (count == want)
         return true;
     return bench_differs(b, "%llu instructions were counted, there were %llu", (unsigned long long)count,
                          (unsigned long long)want);

@@ -16,7 +16,7 @@
 #include <string.h>
 #include "accel/soft/engine/private.h"
 
-enum { BUCKETS = 1 << 15, MAX_INSNS = 64 };
+enum { BUCKETS = 1 << 15 };
 
 struct block_cache {
     struct block *bucket[BUCKETS];
@@ -158,7 +158,7 @@ static struct block *new_block(struct cpu *c)
 {
     struct block_cache *k = c->priv->blocks;
 
-    if (k->used + sizeof(struct block) + (MAX_INSNS + 1) * sizeof(struct insn) > k->size)
+    if (k->used + sizeof(struct block) + (BLOCK_INSNS + 1) * sizeof(struct insn) > k->size)
         block_flush(c);
     struct block *b = (struct block *)(void *)(k->space + k->used);
     memset(b, 0, sizeof(*b));
@@ -179,7 +179,7 @@ static void keep_block(struct cpu *c, struct block *b)
 /* As many instructions as lie wholly on the page, up to one that ends a block. */
 static void decode_page(struct cpu *c, struct block *b, const uint8_t *code, unsigned room)
 {
-    while (b->count < MAX_INSNS) {
+    while (b->count < BLOCK_INSNS) {
         uint8_t bytes[15];
         struct insn *in = &b->insn[b->count];
         unsigned avail = room - b->bytes < sizeof(bytes) ? room - b->bytes : (unsigned)sizeof(bytes);

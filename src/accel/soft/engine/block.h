@@ -7,6 +7,8 @@
 #define ENGINE_BLOCK_H
 #include "accel/soft/engine/insn.h"
 
+enum { BLOCK_INSNS = 64 };
+
 struct block {
     uint64_t key;        /* physical address of the first byte << 2 | enum cpu_mode */
     const uint32_t *gen; /* where the page's generation lives */

@@ -51,6 +51,7 @@ static void init_cpu(struct engine *en, unsigned i, uint8_t *at, const struct x8
     tsc_set_khz(c, en->tsc_khz);
     p->amd = x86_cpuid_get(cpuid, 0, 0).ebx == 0x68747541; /* "Auth" */
     memset(c->tlb, 0xff, sizeof(c->tlb));
+    c->x.stop_at = INT64_MAX;
     p->next_asid = 1;
     block_cache_init(c, at + part(sizeof(struct cpu)) + part(sizeof(struct cpu_private)));
 
@@ -166,6 +167,16 @@ void engine_poke(struct engine *en, unsigned cpu, uint32_t what)
 void engine_kick(struct engine *en, unsigned cpu)
 {
     engine_poke(en, cpu, ATT_KICK);
+}
+
+void engine_stop_at(struct engine *en, unsigned cpu, uint64_t count)
+{
+    en->cpu[cpu]->x.stop_at = count < INT64_MAX ? count : INT64_MAX;
+}
+
+uint64_t engine_icount(const struct engine *en, unsigned cpu)
+{
+    return en->cpu[cpu]->icount;
 }
 
 void engine_timer(struct engine *en, unsigned cpu)

@@ -100,6 +100,12 @@ void engine_code_event(struct engine *en);
 /* The time given to engine_outside.arm has come; any thread, signal safe. */
 void engine_timer(struct engine *en, unsigned cpu);
 void engine_kick(struct engine *en, unsigned cpu); /* any thread, signal safe */
+/* Have engine_run return ENGINE_KICKED behind the instruction with which `count` have been retired (what
+ * engine_icount says; INT64_MAX: never), and before anything is delivered there: interpreted code right
+ * behind it, translated code where it next looks, which is the same place each time. Only with config.count,
+ * while the vCPU does not run. */
+void engine_stop_at(struct engine *en, unsigned cpu, uint64_t count);
+uint64_t engine_icount(const struct engine *en, unsigned cpu);
 
 void engine_get(struct engine *en, unsigned cpu, struct x86_state *s);
 int engine_set(struct engine *en, unsigned cpu,

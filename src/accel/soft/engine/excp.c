@@ -311,6 +311,7 @@ static void deliver(struct cpu *c, const struct event *ev)
     c->halted = 0; /* a single-stepped HLT, too, ends with its trap */
     c->shadow = 0;
     c->leave_block = 1;
+    c->priv->no_stop_at = c->icount;
     /* stacks and tables may have breakpoints, too: the trap comes at the handler's first instruction */
     if (unlikely(c->db_pending | c->debug_exit))
         cpu_attention(c, ATT_DEBUG);

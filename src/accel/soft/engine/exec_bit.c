@@ -57,44 +57,64 @@ static void exec_bit_string(struct cpu *c, const struct insn *in)
 
 /* With a source of zero the destination stays as it was, 32 bits of it zero-extended or not as processors
  * differ: it is left alone. */
+/* By the host, with the guest's flags: the operation's own sizes, since a flag may depend on them. */
+#define DEFINE_SCAN(name, size, T)                                                                           \
+    static uint64_t name##_##size(uint32_t *ax, uint64_t old, uint64_t from)                                 \
+    {                                                                                                        \
+        T a = (T)old;                                                                                        \
+        uint32_t f = *ax;                                                                                    \
+        __asm__(FLAGS_IN #name " %[b], %[a]" FLAGS_OUT : [a] "+&r"(a), "+&a"(f) : [b] "r"((T)from) : "cc");  \
+        *ax = f;                                                                                             \
+        return a;                                                                                            \
+    }
+
+#define DEFINE_SCANS(name)                                                                                   \
+    DEFINE_SCAN(name, 2, uint16_t)                                                                           \
+    DEFINE_SCAN(name, 4, uint32_t)                                                                           \
+    DEFINE_SCAN(name, 8, uint64_t)
+
+DEFINE_SCANS(bsf)
+DEFINE_SCANS(bsr)
+DEFINE_SCANS(tzcnt)
+DEFINE_SCANS(lzcnt)
+
+enum scan { BSF, BSR, TZCNT, LZCNT };
+typedef uint64_t scan_fn(uint32_t *ax, uint64_t old, uint64_t from);
+static scan_fn *const scans[4][4] = {{NULL, bsf_2, bsf_4, bsf_8},
+                                     {NULL, bsr_2, bsr_4, bsr_8},
+                                     {NULL, tzcnt_2, tzcnt_4, tzcnt_8},
+                                     {NULL, lzcnt_2, lzcnt_4, lzcnt_8}};
+
+static void scan(struct cpu *c, const struct insn *in, enum scan what)
+{
+    uint64_t from = insn_get(c, in, 1);
+    uint32_t ax = flags_pack(c->rflags);
+    uint64_t v = scans[what][size_index(in->opsize)](&ax, 0, from);
+
+    flags_unpack(c, ax);
+    if (from || what >= TZCNT) /* BSF and BSR of 0 leave the register alone, its upper half, too */
+        insn_set_reg(c, in, 0, v);
+}
+
 static void exec_bsf(struct cpu *c, const struct insn *in)
 {
-    uint64_t v = insn_get(c, in, 1);
-    flags_set(c, X86_ZF, v ? 0 : X86_ZF);
-    if (v)
-        insn_set_reg(c, in, 0, (uint64_t)__builtin_ctzll(v));
+    scan(c, in, BSF);
 }
 
 static void exec_bsr(struct cpu *c, const struct insn *in)
 {
-    uint64_t v = insn_get(c, in, 1);
-    flags_set(c, X86_ZF, v ? 0 : X86_ZF);
-    if (v)
-        insn_set_reg(c, in, 0, 63u - (uint64_t)__builtin_clzll(v));
+    scan(c, in, BSR);
 }
 
 /* Without their feature TZCNT and LZCNT are BSF and BSR with an ignored prefix (SDM 2B). */
 static void exec_tzcnt(struct cpu *c, const struct insn *in)
 {
-    if (!cpu_has(c, FEAT_BMI1)) {
-        exec_bsf(c, in);
-        return;
-    }
-    uint64_t v = insn_get(c, in, 1), n = v ? (uint64_t)__builtin_ctzll(v) : in->opsize * 8u;
-    flags_set(c, X86_CF | X86_ZF, (v ? 0 : X86_CF) | (n ? 0 : X86_ZF));
-    insn_set_reg(c, in, 0, n);
+    scan(c, in, cpu_has(c, FEAT_BMI1) ? TZCNT : BSF);
 }
 
 static void exec_lzcnt(struct cpu *c, const struct insn *in)
 {
-    if (!cpu_has(c, FEAT_ABM)) {
-        exec_bsr(c, in);
-        return;
-    }
-    uint64_t v = insn_get(c, in, 1),
-             n = v ? (uint64_t)__builtin_clzll(v) - (64u - in->opsize * 8u) : in->opsize * 8u;
-    flags_set(c, X86_CF | X86_ZF, (v ? 0 : X86_CF) | (n ? 0 : X86_ZF));
-    insn_set_reg(c, in, 0, n);
+    scan(c, in, cpu_has(c, FEAT_ABM) ? LZCNT : BSR);
 }
 
 static void exec_popcnt(struct cpu *c, const struct insn *in)

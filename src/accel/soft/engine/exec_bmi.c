@@ -4,31 +4,51 @@
  */
 #include "accel/soft/engine/exec_int.h"
 
-static void set_logic_flags(struct cpu *c, uint64_t v, unsigned size, bool carry)
-{
-    v &= mask_size(size);
-    flags_set(c, X86_CF | X86_OF | X86_ZF | X86_SF,
-              (flags_szp(v, size) & (X86_ZF | X86_SF)) | (carry ? X86_CF : 0));
-}
+/* Flags are the host's, the undefined ones with them. `y` is the middle operand of those that have one. */
+#define FLAGS_OF(name, operands, T)                                                                          \
+    {                                                                                                        \
+        T d;                                                                                                 \
+        __asm__(FLAGS_IN name operands FLAGS_OUT                                                             \
+                : [d] "=&r"(d), "+&a"(ax)                                                                    \
+                : [x] "r"((T)x), [y] "r"((T)y)                                                               \
+                : "cc");                                                                                     \
+    }
+#define DEFINE_FLAGS(name, operands)                                                                         \
+    static void name##_flags(struct cpu *c, const struct insn *in, uint64_t x, uint64_t y)                   \
+    {                                                                                                        \
+        uint32_t ax = flags_pack(c->rflags);                                                                 \
+        if (in->opsize == 8)                                                                                 \
+            FLAGS_OF(#name, operands, uint64_t)                                                              \
+        else                                                                                                 \
+            FLAGS_OF(#name, operands, uint32_t)                                                              \
+        flags_unpack(c, ax);                                                                                 \
+    }
+
+DEFINE_FLAGS(andn, " %[x], %[y], %[d]")
+DEFINE_FLAGS(bextr, " %[y], %[x], %[d]")
+DEFINE_FLAGS(bzhi, " %[y], %[x], %[d]")
+DEFINE_FLAGS(blsi, " %[x], %[d]")
+DEFINE_FLAGS(blsmsk, " %[x], %[d]")
+DEFINE_FLAGS(blsr, " %[x], %[d]")
 
 static void exec_andn(struct cpu *c, const struct insn *in)
 {
     need_vex_gpr(c, FEAT_BMI1);
-    uint64_t b = insn_get(c, in, 2), v = ~insn_get(c, in, 1) & b;
-    insn_set_reg(c, in, 0, v);
-    set_logic_flags(c, v, in->opsize, false);
+    uint64_t b = insn_get(c, in, 2), a = insn_get(c, in, 1);
+    andn_flags(c, in, b, a);
+    insn_set_reg(c, in, 0, ~a & b);
 }
 
 static void exec_bextr(struct cpu *c, const struct insn *in)
 {
     need_vex_gpr(c, FEAT_BMI1);
     uint64_t v = insn_get(c, in, 1), control = insn_get(c, in, 2);
+    bextr_flags(c, in, v, control);
     unsigned start = (unsigned)control & 0xff, len = (unsigned)(control >> 8) & 0xff;
     v = start >= (SEED_BUG(16) ? 64 : in->opsize * 8u) ? SEED_BUG(16) ? v : 0 : v >> start;
     if (len < 64)
         v &= (1ull << len) - 1;
     insn_set_reg(c, in, 0, v);
-    flags_set(c, X86_CF | X86_OF | X86_ZF, v ? 0 : X86_ZF);
 }
 
 static void exec_blsi(struct cpu *c, const struct insn *in)
@@ -36,7 +56,7 @@ static void exec_blsi(struct cpu *c, const struct insn *in)
     need_vex_gpr(c, FEAT_BMI1);
     uint64_t s = insn_get(c, in, 1), v = s & -s;
     insn_set_reg(c, in, 0, v);
-    set_logic_flags(c, v, in->opsize, s != 0);
+    blsi_flags(c, in, s, 0);
 }
 
 static void exec_blsmsk(struct cpu *c, const struct insn *in)
@@ -44,7 +64,7 @@ static void exec_blsmsk(struct cpu *c, const struct insn *in)
     need_vex_gpr(c, FEAT_BMI1);
     uint64_t s = insn_get(c, in, 1), v = s ^ (s - 1);
     insn_set_reg(c, in, 0, v);
-    set_logic_flags(c, v, in->opsize, s == 0);
+    blsmsk_flags(c, in, s, 0);
 }
 
 static void exec_blsr(struct cpu *c, const struct insn *in)
@@ -52,7 +72,7 @@ static void exec_blsr(struct cpu *c, const struct insn *in)
     need_vex_gpr(c, FEAT_BMI1);
     uint64_t s = insn_get(c, in, 1), v = s & (s - 1);
     insn_set_reg(c, in, 0, v);
-    set_logic_flags(c, v, in->opsize, s == 0);
+    blsr_flags(c, in, s, 0);
 }
 
 static void exec_bzhi(struct cpu *c, const struct insn *in)
@@ -60,10 +80,10 @@ static void exec_bzhi(struct cpu *c, const struct insn *in)
     need_vex_gpr(c, FEAT_BMI2);
     uint64_t v = insn_get(c, in, 1);
     unsigned n = (unsigned)insn_get(c, in, 2) & 0xff, bits = in->opsize * 8u;
+    bzhi_flags(c, in, v, n);
     if (n < bits)
         v &= (1ull << n) - 1;
     insn_set_reg(c, in, 0, v);
-    set_logic_flags(c, v, in->opsize, n >= bits);
 }
 
 /* High half to the first operand, low half to the second; the first wins when they are the same register. */

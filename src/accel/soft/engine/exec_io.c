@@ -90,7 +90,7 @@ static void repeat(struct cpu *c, const struct insn *in, void (*one)(struct cpu 
     for (unsigned n = 0; c->gpr[X86_RCX] & mask_size(in->adsize); n++) {
         if (n == 256 || (n && (__atomic_load_n(&c->attention, __ATOMIC_RELAXED) || (c->rflags & X86_TF) ||
                                c->leave_block))) {
-            c->next_rip = c->rip;
+            insn_part_done(c);
             if (c->db_pending)
                 c->rflags |= X86_RF; /* the trap comes between iterations (SDM 3B 17.3.1.1) */
             return;

@@ -1,7 +1,8 @@
 /*
  * exec_muldiv: MUL, IMUL, DIV, IDIV, and the sign extensions CBW/CWDE/CDQE, CWD/CDQ/CQO.
  *
- * SF, ZF, AF and PF are undefined after a multiplication, all flags after a division; they stay as they were.
+ * The host multiplies, with the guest's flags, as in translated code: SF, ZF, AF and PF are undefined then.
+ * All flags are after a division; they stay as they were, as with the processors that we know.
  */
 #include "accel/soft/engine/exec_int.h"
 
@@ -15,16 +16,6 @@ static int64_t sign_extend(uint64_t v, unsigned size)
 }
 
 /* The double-width accumulator: AX for bytes, else rDX:rAX. */
-static void set_accumulator(struct cpu *c, unsigned size, u128 v)
-{
-    if (size == 1) {
-        cpu_set_gpr(c, X86_RAX, 2, (uint64_t)v);
-        return;
-    }
-    cpu_set_gpr(c, X86_RAX, size, (uint64_t)v);
-    cpu_set_gpr(c, X86_RDX, size, (uint64_t)(v >> (size * 8)));
-}
-
 static u128 get_accumulator(const struct cpu *c, unsigned size)
 {
     if (size == 1)
@@ -32,44 +23,80 @@ static u128 get_accumulator(const struct cpu *c, unsigned size)
     return (u128)(c->gpr[X86_RDX] & mask_size(size)) << (size * 8) | (c->gpr[X86_RAX] & mask_size(size));
 }
 
-static void set_overflow(struct cpu *c, bool over)
+/* ---- multiplication ---- */
+
+struct product {
+    uint64_t low, high; /* as rAX and rDX have them; of bytes, AX is low */
+};
+
+#define DEFINE_MUL(name, size, T, suffix)                                                                    \
+    static struct product name##_##size(uint32_t *ax, uint64_t x, uint64_t y)                                \
+    {                                                                                                        \
+        struct product p = {.low = x};                                                                       \
+        uint32_t f = *ax;                                                                                    \
+        __asm__(FLAGS_IN "mov %[x], %%rax\n\t" #name suffix " %[y]\n\tmov %%rax, %[x]" FLAGS_OUT             \
+                : [x] "+&r"(p.low), "+&a"(f), "=&d"(p.high)                                                  \
+                : [y] "r"((T)y)                                                                              \
+                : "cc");                                                                                     \
+        *ax = f;                                                                                             \
+        return p;                                                                                            \
+    }
+
+#define DEFINE_MULS(name)                                                                                    \
+    DEFINE_MUL(name, 1, uint8_t, "b")                                                                        \
+    DEFINE_MUL(name, 2, uint16_t, "w")                                                                       \
+    DEFINE_MUL(name, 4, uint32_t, "l")                                                                       \
+    DEFINE_MUL(name, 8, uint64_t, "q")
+
+DEFINE_MULS(mul)
+DEFINE_MULS(imul)
+
+typedef struct product mul_fn(uint32_t *ax, uint64_t x, uint64_t y);
+static mul_fn *const muls[2][4] = {{mul_1, mul_2, mul_4, mul_8}, {imul_1, imul_2, imul_4, imul_8}};
+
+static struct product multiply(struct cpu *c, bool is_signed, uint64_t x, uint64_t y, unsigned size)
 {
-    flags_set(c, X86_CF | X86_OF, over ? X86_CF | X86_OF : 0);
+    uint32_t ax = flags_pack(c->rflags);
+    struct product p = muls[is_signed][size_index(size)](&ax, x, y);
+
+    flags_unpack(c, ax);
+    if (SEED_BUG(1) && is_signed) {
+        uint64_t high = (size == 1 ? p.low >> 8 : p.high) & mask_size(size);
+        flags_set(c, X86_CF | X86_OF, high ? X86_CF | X86_OF : 0);
+    }
+    return p;
+}
+
+static void multiply_accumulator(struct cpu *c, const struct insn *in, bool is_signed)
+{
+    uint64_t y = insn_get(c, in, 0);
+    struct product p = multiply(c, is_signed, c->gpr[X86_RAX], y, in->opsize);
+
+    cpu_set_gpr(c, X86_RAX, in->opsize == 1 ? 2 : in->opsize, p.low);
+    if (in->opsize > 1)
+        cpu_set_gpr(c, X86_RDX, in->opsize, p.high);
 }
 
 static void exec_mul(struct cpu *c, const struct insn *in)
 {
-    u128 p = (u128)insn_get(c, in, 0) * (c->gpr[X86_RAX] & mask_size(in->opsize));
-    set_accumulator(c, in->opsize, p);
-    set_overflow(c, p >> (in->opsize * 8) != 0);
-}
-
-static s128 signed_product(struct cpu *c, uint64_t a, uint64_t b, unsigned size)
-{
-    s128 p = (s128)sign_extend(a, size) * sign_extend(b, size);
-    if (SEED_BUG(1))
-        set_overflow(c, (u128)p >> (size * 8) != 0);
-    else
-        set_overflow(c, p != sign_extend((uint64_t)p, size));
-    return p;
+    multiply_accumulator(c, in, false);
 }
 
 static void exec_imul1(struct cpu *c, const struct insn *in)
 {
-    uint64_t b = insn_get(c, in, 0);
-    set_accumulator(c, in->opsize, (u128)signed_product(c, c->gpr[X86_RAX], b, in->opsize));
+    multiply_accumulator(c, in, true);
 }
 
 static void exec_imul2(struct cpu *c, const struct insn *in)
 {
-    uint64_t b = insn_get(c, in, 1);
-    insn_set_reg(c, in, 0, (uint64_t)signed_product(c, insn_get(c, in, 0), b, in->opsize));
+    uint64_t y = insn_get(c, in, 1);
+    insn_set_reg(c, in, 0, multiply(c, true, insn_get(c, in, 0), y, in->opsize).low);
 }
 
 static void exec_imul3(struct cpu *c, const struct insn *in)
 {
-    uint64_t a = insn_get(c, in, 1);
-    insn_set_reg(c, in, 0, (uint64_t)signed_product(c, a, in->imm, in->opsize));
+    uint64_t x = insn_get(c, in, 1);
+    insn_set_reg(c, in, 0, multiply(c, true, x, in->imm, in->opsize).low);
 }
 
 /* ---- division ---- */

@@ -35,12 +35,23 @@ typedef uint64_t shift_fn(uint32_t *ax, uint64_t value, uint8_t count);
         name##_1, name##_2, name##_4, name##_8                                                               \
     }
 
+enum { ROL, ROR };
 static shift_fn *const shifts[7][4] = {ROW(rol), ROW(ror), ROW(rcl), ROW(rcr), ROW(shl), ROW(shr), ROW(sar)};
+
+/* Rotations change OF, which is undefined but for a count of 1; with an immediate count Intel's processors
+ * leave it alone, with CL they do not. */
+static bool keeps_of(const struct insn *in, uint8_t count)
+{
+    return in->kind[1] == OPD_IMM && in->op <= ROR && (count & (in->opsize == 8 ? 63 : 31)) != 1;
+}
 
 static uint64_t change_shift(struct cpu *c, const struct insn *in, uint64_t old, void *arg)
 {
-    uint32_t ax = flags_pack(c->rflags);
-    uint64_t v = shifts[in->op][size_index(in->opsize)](&ax, old, *(const uint8_t *)arg);
+    uint32_t ax = flags_pack(c->rflags), before = ax;
+    uint8_t count = *(const uint8_t *)arg;
+    uint64_t v = shifts[in->op][size_index(in->opsize)](&ax, old, count);
+    if (keeps_of(in, count))
+        ax = (ax & ~0xffu) | (before & 0xff);
     flags_unpack(c, ax);
     return v;
 }

@@ -68,7 +68,7 @@ static bool must_yield(struct cpu *c, uint64_t left, unsigned *since, bool bulk)
         if (!__atomic_load_n(&c->attention, __ATOMIC_RELAXED))
             return false;
     }
-    c->next_rip = c->rip;
+    insn_part_done(c);
     return true;
 }
 

@@ -112,7 +112,9 @@ struct cpu_private {
     uint8_t exit_kind;      /* enum engine_exit wanted by LEAVE_EXIT */
     uint8_t stepping_state; /* engine_step_state: no callouts for interrupts */
     struct engine_exit_info *info;
-    uint32_t budget; /* blocks until the next look at the clock */
+    uint32_t budget;     /* blocks until the next look at the clock */
+    uint64_t no_stop_at; /* not with so many instructions retired: an event was delivered since, or a part of
+                            the next is done */
     uint32_t ticks;
     uint32_t last_slot; /* where slot_find begins */
     /* TLB generations: tlb.c */
@@ -544,5 +546,14 @@ bool block_claim_page(struct cpu *c, uint8_t *note, const uint32_t *gen, uint32_
 bool block_close_page(struct cpu *c, const struct place *p);
 /* Decode the one instruction at RIP afresh into *in. Fetch faults do not return. */
 void block_decode_one(struct cpu *c, struct insn *in);
+
+/* A repeated instruction that has work left goes on when it is come to again; it is counted when it is done.
+ */
+static inline void insn_part_done(struct cpu *c)
+{
+    c->next_rip = c->rip;
+    c->priv->no_stop_at = c->icount;
+    c->icount--; /* the loop adds one */
+}
 
 #endif

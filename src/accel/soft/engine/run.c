@@ -294,6 +294,9 @@ static _Noreturn void loop(struct cpu *c)
     struct cpu_private *p = c->priv;
 
     for (;;) {
+        bool near_stop = (int64_t)(c->x.stop_at - c->icount) <= BLOCK_INSNS;
+        if (unlikely(near_stop) && c->icount >= c->x.stop_at && c->icount != p->no_stop_at)
+            cpu_exit(c, ENGINE_KICKED);
         if (unlikely(__atomic_load_n(&c->x.poll, __ATOMIC_RELAXED))) /* before the look at what it is about */
             __atomic_exchange_n(&c->x.poll, 0, __ATOMIC_SEQ_CST);
         uint32_t a = __atomic_load_n(&c->attention, __ATOMIC_RELAXED);
@@ -310,6 +313,10 @@ static _Noreturn void loop(struct cpu *c)
                 arm(c);
             if (xlate_run(c))
                 continue;
+        }
+        if (unlikely(near_stop)) {
+            careful(c);
+            continue;
         }
         const struct block *b = lookup(c);
         if (unlikely(beyond_limit(c, b->bytes))) {

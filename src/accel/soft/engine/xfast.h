@@ -55,6 +55,7 @@ struct xfast {
     uint64_t save;       /* scratch: a register while flags are restored */
     uint64_t target;     /* scratch: where an indirect jump goes */
     uint64_t go;         /* where the glue continues */
+    uint64_t stop_at;    /* so many instructions retired: leave at the next poll (engine_stop_at) */
     uint64_t scratch[4]; /* of the glue's longer pieces */
     uint64_t jc[FTLB_SETS][JC_SIZE];
     struct ftlb ftlb[FTLB_SETS];

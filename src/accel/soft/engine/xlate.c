@@ -166,6 +166,17 @@ static bool polls(enum xentry kind)
     return kind >= XE_POLL;
 }
 
+/* Where instructions are counted, somebody may want the vCPU to leave at a count. */
+static void emit_stop(struct xemit *e)
+{
+    x_load(e, H_R11, XOFF(icount));
+    XB(e, 0x65, 0x4c, 0x3b, 0x1c, 0x25); /* cmp r11, gs:[stop_at] */
+    x32(e, XOFF(x.stop_at));
+    XB(e, 0x72, 12, 0x65, 0xc7, 0x04, 0x25); /* jb over; mov dword gs:[poll], 1 */
+    x32(e, XOFF(x.poll));
+    x32(e, 1);
+}
+
 /* What comes before the body. Returns the place of the poll's jump, for emit_poll_stub. */
 static uint8_t *emit_entry(struct xemit *e, const struct xcache *k, const struct xunit *u, enum xentry kind)
 {
@@ -184,6 +195,8 @@ static uint8_t *emit_entry(struct xemit *e, const struct xcache *k, const struct
     if (kind == XE_SAVE || kind == XE_SAVE_POLL)
         XB(e, 0x48, 0x8d, 0x64, 0x24, 0x08, 0x9c); /* lea rsp, [rsp+8]; pushfq */
     if (polls(kind)) {
+        if (k->counting)
+            emit_stop(e);
         x_gs_cmp32(e, XOFF(x.poll), 0);
         poll = x_jcc(e, CC_NE);
     }
@@ -439,6 +452,15 @@ static void emit_slow(struct maker *m)
     k->meta_used += (m->u->n_slow * sizeof *list + 7) & ~(size_t)7;
 }
 
+static unsigned most_insns(const struct cpu *c, const struct xcache *k)
+{
+    uint64_t left = c->x.stop_at - c->icount;
+
+    if (!k->single)
+        return XUNIT_INSNS;
+    return k->single == XSINGLE || left < 1 ? 1 : left < XUNIT_INSNS ? (unsigned)left : XUNIT_INSNS;
+}
+
 static unsigned decode(struct maker *m, const uint8_t *bytes, unsigned room)
 {
     ZydisDecoder d;
@@ -494,7 +516,7 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
                          const struct xlink *by)
 {
     struct xinsn insn[XUNIT_INSNS];
-    struct maker m = {.c = c, .k = k, .insn = insn, .most = k->single ? 1 : XUNIT_INSNS};
+    struct maker m = {.c = c, .k = k, .insn = insn, .most = most_insns(c, k)};
     unsigned room = 4096 - (unsigned)(p->gpa & 0xfff);
     size_t used = k->meta_used;
 

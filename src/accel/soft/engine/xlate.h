@@ -45,10 +45,12 @@ enum {
     XUNIT_ROOM = 16 << 10,
     XMETA_ROOM = 10 << 10,
     XPAGE_PER_CODE = 1 << 10, /* pages of guest code that can be known: one for so many bytes of the cache */
-    XENTRY_ROOM = 96,
+    XENTRY_ROOM = 128,
     XALONE = 1 << 13,
     XCROSSED = 100,
     XSECOND = 16,
+    XSINGLE = 1,
+    XSINGLE_TO_STOP = 2,
     XUNIT_INSNS = 32,
     XPAGE_BUCKETS = 1 << 13,
     XUNIT_BUCKETS = 1 << 16
@@ -163,7 +165,7 @@ struct xcache {
     uint32_t lock, enabled, counting;
     uint32_t rorx;         /* the host has BMI2 */
     uint8_t alone[XALONE]; /* by hash of linear address: units without groups, which often lay on two pages */
-    uint32_t single;       /* units of one instruction, left behind it: xstep.c */
+    uint32_t single;       /* units of one instruction, left behind it (xstep.c), or those up to stop_at */
     uint32_t slots_seen;
     uint32_t stale; /* memory may have changed behind our back: empty it before the next use */
     uint64_t delta; /* from the writable view to the executable one */

@@ -12,7 +12,8 @@ static bool wanted_outside(struct cpu *c)
     struct cpu_private *p = c->priv;
 
     return (a && !(a == ATT_INTR && !(c->rflags & X86_IF))) || (c->rflags & CAREFUL_FLAGS) || c->shadow ||
-           c->db_pending || c->debug_exit || p->timer_due < p->armed || p->break_armed || p->dbg.single_step;
+           c->db_pending || c->debug_exit || p->timer_due < p->armed || p->break_armed ||
+           p->dbg.single_step || c->icount >= c->x.stop_at;
 }
 
 bool xlate_possible(const struct cpu *c)
@@ -152,9 +153,9 @@ static bool interpret(struct cpu *c, const struct insn *in)
     do {
         c->next_rip = next;
         in->exec(c, in);
+        c->icount++;
     } while (c->next_rip == c->rip && (in->flags & (INSN_REP | INSN_REPNE)) && !wanted_outside(c));
     c->rip = c->next_rip;
-    c->icount++;
     return c->rip == next && (!c->leave_block || SEED_BUG(23)) && !wanted_outside(c);
 }
 

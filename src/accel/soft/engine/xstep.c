@@ -26,7 +26,7 @@ int engine_step_translated(struct engine *scratch, struct x86_state *s, const ui
 
     if (!k->enabled || engine_set(scratch, 0, s))
         return -1;
-    k->single = 1;
+    k->single = XSINGLE;
     c->priv->stepping_state = 1;
     c->priv->armed = c->priv->timer_due;
     xlate_thread(c);
