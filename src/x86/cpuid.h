@@ -120,6 +120,7 @@ enum x86_feature_word {
 #define X86_F_KVM_NO_IO_DELAY  X86_FEATURE(X86_W_KVM_EAX, 1)
 #define X86_F_KVM_CLOCK        X86_FEATURE(X86_W_KVM_EAX, 3)
 #define X86_F_KVM_STEAL_TIME   X86_FEATURE(X86_W_KVM_EAX, 5)
+#define X86_F_KVM_PV_IPI       X86_FEATURE(X86_W_KVM_EAX, 11)
 #define X86_F_KVM_CLOCK_STABLE X86_FEATURE(X86_W_KVM_EAX, 24)
 
 /* The local APIC timer counts at 1 GHz before its divider, on both accelerators: leaves 0x15 and 0x40000010

@@ -93,7 +93,7 @@ static const uint32_t system_features[] = {
 };
 
 /* What no model gives, but who asks for it may have. */
-static const uint32_t on_request[] = {X86_F_PKU, X86_F_PKS, X86_F_LA57, END};
+static const uint32_t on_request[] = {X86_F_PKU, X86_F_PKS, X86_F_LA57, X86_F_KVM_PV_IPI, END};
 
 enum {
     SIGNATURE_HASWELL =

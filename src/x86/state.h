@@ -77,9 +77,9 @@ struct x86_events {
     uint32_t exc_error;
     uint64_t exc_payload; /* CR2 for #PF, DR6 bits for #DB, when exc_has_payload */
     uint8_t exc_has_payload;
-    uint8_t int_injected, int_vector, int_soft; /* an interrupt whose delivery did not finish */
-    uint8_t shadow;                             /* bit 0: STI, bit 1: MOV SS */
-    uint8_t nmi_injected, nmi_pending, nmi_masked;
+    uint8_t int_injected, int_vector, int_soft;    /* an interrupt whose delivery did not finish */
+    uint8_t shadow;                                /* bit 0: STI, bit 1: MOV SS */
+    uint8_t nmi_injected, nmi_pending, nmi_masked; /* pending: up to two */
     uint8_t smi_pending, in_smm;
     uint8_t triple_fault;
     uint8_t pad[3];

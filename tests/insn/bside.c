@@ -372,7 +372,7 @@ static void set_quiet(struct cpu *c)
     struct lapic *a = &c->priv->lapic;
 
     c->halted = c->shadow = c->shadow_set = c->in_exception = c->db_pending = c->debug_exit = 0;
-    c->nmi_masked = c->nmi_pending = 0;
+    c->nmi_masked = 0;
     c->attention &= ATT_CODE | ATT_DEVICE_CODE;
     c->x.poll = c->attention != 0;
     c->priv->has_inject = c->priv->interpret_once = 0;

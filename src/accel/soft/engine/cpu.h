@@ -98,7 +98,7 @@ struct cpu {
 
     uint8_t halted;   /* HLT, waiting */
     uint8_t mp_state; /* enum x86_mp_state */
-    uint8_t nmi_masked, nmi_pending;
+    uint8_t nmi_masked;
     uint8_t debug_exit; /* gdb's own break: leave with ENGINE_DEBUG */
     uint8_t db_pending; /* DR6.B0-B3 of data breakpoints that this instruction hit, DB_STEP: a #DB trap
                            follows it */

@@ -186,7 +186,8 @@ void engine_timer(struct engine *en, unsigned cpu)
 
 void engine_nmi(struct engine *en, unsigned cpu)
 {
-    engine_poke(en, cpu, ATT_NMI);
+    cpu_attention_nmi(en->cpu[cpu]);
+    engine_poke(en, cpu, 0);
 }
 
 void engine_extint(struct engine *en, bool level)

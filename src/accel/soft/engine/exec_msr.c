@@ -142,16 +142,37 @@ static void exec_wrpkru(struct cpu *c, const struct insn *in)
     cpu_set_pkru(c, (uint32_t)c->gpr[X86_RAX]);
 }
 
-/* KVM's hypercall interface (Documentation/virt/kvm/x86/hypercalls.rst): none is offered. -ENOSYS of that
- * interface is -1000, user mode gets -EPERM. */
+/* KVM's hypercall interface (Documentation/virt/kvm/x86/hypercalls.rst), of which one call is there, where
+ * CPUID has it. -ENOSYS of that interface is -1000, user mode gets -EPERM. */
+enum { HC_SEND_IPI = 10, HC_EPERM = -1, HC_EINVAL = -22, HC_ENOSYS = -1000 };
+
+/* A set of CPUs, as two words of its bits and the APIC id of the first; and the low half of ICR, without a
+ * destination. */
+static int64_t send_ipi(struct cpu *c, const uint64_t arg[4], bool wide)
+{
+    const uint64_t dest = 0xcf000; /* shorthand and such */
+
+    if (arg[3] & dest)
+        return HC_EINVAL;
+    return lapic_send_set(c, arg[0], arg[1], wide ? 64 : 32, arg[2], (uint32_t)arg[3]);
+}
+
 static void exec_vmcall(struct cpu *c, const struct insn *in)
 {
+    bool wide = c->mode == MODE_64;
+    uint64_t mask = wide ? ~0ull : 0xffffffffull;
+    uint64_t arg[] = {c->gpr[X86_RBX] & mask, c->gpr[X86_RCX] & mask, c->gpr[X86_RDX] & mask,
+                      c->gpr[X86_RSI] & mask};
+    int64_t r = HC_ENOSYS;
+
     (void)in;
     if (!cpu_has(c, X86_F_HYPERVISOR))
         cpu_ud(c);
-    c->gpr[X86_RAX] = c->cpl ? (uint64_t)-1 : (uint64_t)-1000;
-    if (!c->long_mode)
-        c->gpr[X86_RAX] &= 0xffffffffull;
+    if (c->cpl)
+        r = HC_EPERM;
+    else if ((c->gpr[X86_RAX] & mask) == HC_SEND_IPI && cpu_has(c, X86_F_KVM_PV_IPI))
+        r = send_ipi(c, arg, wide);
+    c->gpr[X86_RAX] = (uint64_t)r & (c->long_mode ? ~0ull : 0xffffffffull);
 }
 
 bool exec_msr_setup(struct insn *out, const ZydisDecodedInstruction *zi)

@@ -464,6 +464,6 @@ void cpu_iret(struct cpu *c, unsigned opsize)
         iret_real(c, opsize);
     else
         iret_protected(c, opsize);
-    c->nmi_masked = 0;
+    cpu_unmask_nmi(c);
     c->leave_block = 1;
 }

@@ -66,6 +66,7 @@ static const uint32_t given[] = {
     X86_F_KVM_NO_IO_DELAY,
     X86_F_KVM_CLOCK,
     X86_F_KVM_STEAL_TIME,
+    X86_F_KVM_PV_IPI,
     X86_F_KVM_CLOCK_STABLE,
 };
 

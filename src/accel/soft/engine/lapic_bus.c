@@ -70,7 +70,8 @@ static void receive(struct cpu *c, unsigned mode, uint8_t vector, bool level)
             lapic_inject(c, vector, level);
         break;
     case NMI:
-        alert(c, ATT_NMI);
+        cpu_attention_nmi(c);
+        alert(c, 0);
         break;
     case INIT:
         alert(c, ATT_INIT);
@@ -142,6 +143,20 @@ void lapic_send(struct cpu *c, uint32_t icr, uint32_t dest)
             if (shorthand == 2 || en->cpu[i] != c)
                 receive(en->cpu[i], m.mode, m.vector, false);
     }
+}
+
+int lapic_send_set(struct cpu *c, uint64_t low, uint64_t high, unsigned width, uint64_t first, uint32_t icr)
+{
+    struct engine *en = c->engine;
+    int n = 0;
+
+    for (unsigned i = 0; i < 2 * width && first + i < en->cpus; i++) {
+        struct message m = {
+            .dest = (uint32_t)first + i, .all = 0xffffffff, .vector = (uint8_t)icr, .mode = icr >> 8 & 7};
+        if ((i < width ? low >> i : high >> (i - width)) & 1)
+            n += deliver(en, &m);
+    }
+    return n;
 }
 
 int engine_msi(struct engine *en, uint64_t address, uint32_t data)

@@ -55,6 +55,7 @@ enum attention {
     ATT_HALT = 256,        /* halted or waiting for SIPI; or an event is to be injected */
     ATT_DEVICE_CODE = 512, /* a device wrote to pages that hold code */
     ATT_DEBUG = 1024,      /* a delivery has hit a data breakpoint */
+    ATT_NMI2 = 2048,       /* with ATT_NMI: two of them */
 };
 
 /* How the run loop was entered by longjmp. */
@@ -208,6 +209,24 @@ static inline void cpu_attention(struct cpu *c, uint32_t what) /* any thread */
 {
     __atomic_fetch_or(&c->attention, what, __ATOMIC_SEQ_CST);
     __atomic_store_n(&c->x.poll, 1, __ATOMIC_SEQ_CST);
+}
+/* Two NMIs that come before the processor gets to take the first are both taken: a real one would have begun
+ * with the first at once. */
+static inline void cpu_attention_nmi(struct cpu *c) /* any thread */
+{
+    uint32_t a = __atomic_load_n(&c->attention, __ATOMIC_SEQ_CST), with;
+
+    do
+        with = a | (a & ATT_NMI ? ATT_NMI2 : ATT_NMI);
+    while (!__atomic_compare_exchange_n(&c->attention, &a, with, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    cpu_attention(c, 0);
+}
+/* On its own thread: while one is served, one waits at most. */
+static inline void cpu_unmask_nmi(struct cpu *c)
+{
+    if (c->nmi_masked)
+        __atomic_fetch_and(&c->attention, ~(uint32_t)ATT_NMI2, __ATOMIC_SEQ_CST);
+    c->nmi_masked = 0;
 }
 /* clock.c. Guest time; never behind what it gave before while the machine runs. */
 uint64_t engine_now(struct engine *en);
@@ -489,6 +508,9 @@ void lapic_set(struct cpu *c, const struct x86_lapic *in, uint64_t deadline);
 
 void lapic_inject(struct cpu *c, uint8_t vector, bool level); /* any thread */
 void lapic_send(struct cpu *c, uint32_t icr, uint32_t dest);
+/* The same to the CPUs of a set: bit i of low and high, of `width` bits each, is APIC id first + i. How many
+ * receive it. */
+int lapic_send_set(struct cpu *c, uint64_t low, uint64_t high, unsigned width, uint64_t first, uint32_t icr);
 
 /* ---- lapic_timer.c; all on the owner's thread ---- */
 

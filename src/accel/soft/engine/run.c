@@ -123,8 +123,10 @@ static bool take_nmi(struct cpu *c)
 {
     if (c->nmi_masked || c->shadow)
         return false; /* behind STI, too, as where STI and HLT belong together (SDM 2B, STI) */
-    clear_attention(c, ATT_NMI);
-    c->nmi_pending = 0;
+    uint32_t a = __atomic_load_n(&c->attention, __ATOMIC_SEQ_CST), left;
+    do
+        left = a & ~(uint32_t)(a & ATT_NMI2 ? ATT_NMI2 : ATT_NMI);
+    while (!__atomic_compare_exchange_n(&c->attention, &a, left, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
     c->nmi_masked = 1;
     c->halted = 0;
     cpu_deliver_interrupt(c, X86_NMI);

@@ -55,7 +55,8 @@ void engine_get(struct engine *en, unsigned cpu, struct x86_state *s)
     if (p->has_inject)
         s->events = p->inject;
     s->events.shadow = c->shadow;
-    s->events.nmi_pending = c->nmi_pending || (__atomic_load_n(&c->attention, __ATOMIC_RELAXED) & ATT_NMI);
+    uint32_t attention = __atomic_load_n(&c->attention, __ATOMIC_RELAXED);
+    s->events.nmi_pending = (uint8_t)((attention & ATT_NMI ? 1 : 0) + (attention & ATT_NMI2 ? 1 : 0));
     s->events.nmi_masked = c->nmi_masked;
     s->events.sipi_vector = p->lapic.sipi_vector;
     lapic_get(c, &s->lapic);
@@ -115,7 +116,6 @@ static void set_events(struct cpu *c, const struct x86_state *s)
     c->shadow_set = 0;
     c->in_exception = 0;
     c->db_pending = 0;
-    c->nmi_pending = e->nmi_pending;
     c->nmi_masked = e->nmi_masked;
     p->has_inject =
         e->exc_injected || e->exc_pending || e->int_injected || e->nmi_injected || e->triple_fault;
@@ -123,7 +123,8 @@ static void set_events(struct cpu *c, const struct x86_state *s)
     p->lapic.sipi_vector = e->sipi_vector;
     /* a kick meant for this vCPU is not lost by setting its state */
     __atomic_fetch_and(&c->attention, ATT_KICK | ATT_STOP, __ATOMIC_SEQ_CST);
-    cpu_attention(c, ATT_INTR | ATT_TIMER | (c->nmi_pending ? ATT_NMI : 0));
+    cpu_attention(c, ATT_INTR | ATT_TIMER | (e->nmi_pending ? ATT_NMI : 0) |
+                         (e->nmi_pending > 1 ? ATT_NMI2 : 0));
 }
 
 int engine_set(struct engine *en, unsigned cpu, const struct x86_state *s)
@@ -172,7 +173,7 @@ void cpu_init_signal(struct cpu *c)
     c->xss = xss;
     c->fpu = fpu;
     c->halted = c->shadow = c->in_exception = c->db_pending = 0;
-    c->nmi_masked = c->nmi_pending = 0;
+    c->nmi_masked = 0;
     c->mp_state = s.mp_state;
     c->priv->has_inject = 0;
     lapic_reset(c, true);

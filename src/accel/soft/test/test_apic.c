@@ -1,4 +1,5 @@
 #include <pthread.h>
+#define H_MODEL "default,+kvm_pv_ipi"
 #include "system.h"
 
 /* x2APIC by MSR, on the thread of the test: the APIC's own rules without code. */
@@ -247,6 +248,90 @@ static void an_nmi_is_masked_until_iret(void **state)
     h_free(h);
 }
 
+/* KVM_HC_SEND_IPI with these arguments: what it returns, its RAX as 64 bits. */
+static int64_t send_ipi(struct harness *h, uint64_t low, uint64_t high, uint64_t first, uint64_t icr,
+                        unsigned cpl)
+{
+    struct x86_state s = t_long(h, cpl);
+
+    T_PUT(h, T_CODE, "\x0f\x01\xc1"); /* vmcall */
+    s.gpr[X86_RAX] = 10;
+    s.gpr[X86_RBX] = low;
+    s.gpr[X86_RCX] = high;
+    s.gpr[X86_RDX] = first;
+    s.gpr[X86_RSI] = icr;
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_step(h), 0);
+    return (int64_t)h_cpu(h)->gpr[X86_RAX];
+}
+
+/* KVM's documentation (hypercalls.rst, KVM_HC_SEND_IPI): a set of APIC ids, and ICR without a destination. */
+static void a_hypercall_sends_one_interrupt_to_many(void **state)
+{
+    struct harness *h = h_new(4);
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        x2(h, i);
+    assert_int_equal(send_ipi(h, 0xb, 0, 0, 0x61, 0), 3);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(lapic_pending(engine_cpu(h->en, i)), i == 2 ? -1 : 0x61);
+    assert_int_equal(send_ipi(h, 1, 0, 2, 0x62, 0), 1);
+    assert_int_equal(lapic_pending(engine_cpu(h->en, 2)), 0x62);
+    assert_int_equal(send_ipi(h, ~0ull, ~0ull, 3, 0x63, 0), 1); /* no more than there are */
+    assert_int_equal(lapic_pending(engine_cpu(h->en, 3)), 0x63);
+    assert_int_equal(send_ipi(h, 0xffffffff, 0, 0xffffffff, 0x64, 0), 0);
+    assert_int_equal(send_ipi(h, ~0ull, 0, ~0ull, 0x64, 0), 0);
+    assert_int_equal(send_ipi(h, 1, 0, 0, 0x80065, 0), -22); /* a shorthand */
+    assert_int_equal(send_ipi(h, 1, 0, 0, 0x66, 3), -1);
+    assert_int_equal(lapic_pending(h_cpu(h)), 0x61);
+    h_free(h);
+}
+
+/* NMIs that a CPU takes when `n` have come before it runs. Masked: it is in the handler of one, and returns.
+ */
+static unsigned nmis_taken(unsigned n, bool masked, bool saved)
+{
+    struct harness *h = h_new(1);
+    struct x86_state s = t_long(h, 0);
+    enum { COUNT = 0x20000, FRAME = 0x60000 };
+
+    /* iretq; nop; out %al,$H_EXIT_PORT; jmp . */
+    T_PUT(h, T_CODE, "\x48\xcf\x90\xe6\xf4\xeb\xfe");
+    T_PUT(h, T_USER, "\xff\x04\x25\x00\x00\x02\x00\x48\xcf"); /* incl COUNT; iretq */
+    t_gate(h, X86_NMI, true, S_CODE0, T_USER, 0xe, 0, 0);
+    const uint64_t frame[] = {T_CODE + 2, S_CODE0, 2, 0x80000, S_DATA0};
+    memcpy(h->ram + FRAME, frame, sizeof frame);
+    s.gpr[X86_RSP] = FRAME;
+    s.rip = masked ? T_CODE : T_CODE + 2;
+    s.events.nmi_masked = masked;
+    engine_set(h->en, 0, &s);
+    for (unsigned i = 0; i < n; i++)
+        engine_nmi(h->en, 0);
+    if (saved) {
+        engine_get(h->en, 0, &s);
+        engine_set(h->en, 0, &s);
+    }
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    unsigned count = h_get32(h, COUNT);
+    h_free(h);
+    return count;
+}
+
+/* A processor takes an NMI at its next instruction, so one that comes as it does waits beside it; and more
+ * than one never waits while one is served. */
+static void two_nmis_that_come_before_the_first_is_taken_are_two(void **state)
+{
+    (void)state;
+    for (unsigned saved = 0; saved < 2; saved++) {
+        assert_int_equal(nmis_taken(1, false, saved), 1);
+        assert_int_equal(nmis_taken(2, false, saved), 2);
+        assert_int_equal(nmis_taken(5, false, saved), 2);
+        assert_int_equal(nmis_taken(1, true, saved), 1);
+        assert_int_equal(nmis_taken(5, true, saved), 1);
+    }
+}
+
 /* ---- two CPUs ---- */
 
 struct ap {
@@ -320,6 +405,8 @@ int main(void)
         cmocka_unit_test(apic_state_survives_get_and_set),
         cmocka_unit_test(the_pics_line_is_acknowledged_when_if_allows),
         cmocka_unit_test(an_nmi_is_masked_until_iret),
+        cmocka_unit_test(a_hypercall_sends_one_interrupt_to_many),
+        cmocka_unit_test(two_nmis_that_come_before_the_first_is_taken_are_two),
         cmocka_unit_test(an_ap_starts_by_sipi_and_wakes_from_hlt_by_ipi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
