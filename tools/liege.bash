@@ -13,7 +13,7 @@ _liege()
     --console|--serial) mapfile -t COMPREPLY < <(compgen -W "stdio pty none file=" -- "$cur"); return ;;
     --console-device) mapfile -t COMPREPLY < <(compgen -W "serial virtio" -- "$cur"); return ;;
     --net) mapfile -t COMPREPLY < <(compgen -W "user tap=" -- "$cur"); return ;;
-    --kernel|--initrd|--disk|--config) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --kernel|--initrd|--disk|--config|--symbols) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     esac
     words=$(liege help "${COMP_WORDS[1]}" 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

@@ -85,10 +85,14 @@ struct accel_config {
     struct bus *bus;
     struct clock *clock;
     struct accel_callbacks cb;
-    unsigned cpus;           /* 1..255 */
-    const char *cpu_model;   /* for x86_cpuid_build */
-    bool engine_process;     /* soft: run the engine in a confined child process instead of threads */
-    bool debug_exceptions;   /* log each exception delivered (soft) */
+    unsigned cpus;         /* 1..255 */
+    const char *cpu_model; /* for x86_cpuid_build */
+    bool engine_process;   /* soft: run the engine in a confined child process instead of threads */
+    bool debug_exceptions; /* log each exception delivered (soft) */
+    bool profile;          /* soft: sample where vCPUs spend their time, for accel_profile */
+    bool perf_map;         /* soft: tell perf of translated code, in /tmp/perf-PID.map */
+    const char
+        *symbols; /* soft: names of the guest's code for these two, a file like /proc/kallsyms, or NULL */
     size_t code_cache;       /* soft: bytes for translated code; 0: as many as usual */
     bool count_instructions; /* for accel_stats (soft), which costs a little */
 };
@@ -125,6 +129,7 @@ struct accel_ops {
     int (*dirty_log)(struct accel *a, bool on, struct err *e);
     int (*dirty_collect)(struct accel *a, struct err *e);
     void (*stats)(struct accel *a, struct accel_stats *out);
+    char *(*profile)(struct accel *a);
     const struct x86_cpuid *(*cpuid)(struct accel *a, unsigned index);
     uint32_t (*tsc_khz)(struct accel *a);
 };
@@ -238,6 +243,11 @@ static inline int accel_dirty_collect(struct accel *a, struct err *e)
 static inline void accel_stats(struct accel *a, struct accel_stats *out)
 {
     a->ops->stats(a, out);
+}
+/* A report of where vCPUs spent their time; any thread. malloc'ed, NULL: there is none. */
+static inline char *accel_profile(struct accel *a)
+{
+    return a->ops->profile ? a->ops->profile(a) : NULL;
 }
 /* What CPUID answers on vCPU `index`; valid for the accelerator's life. */
 static inline const struct x86_cpuid *accel_cpuid(struct accel *a, unsigned index)

@@ -48,9 +48,12 @@ STRING_OPTION(console_device)
 STRING_OPTION(serial)
 STRING_OPTION(name)
 STRING_OPTION(gdb)
+STRING_OPTION(symbols)
 SWITCH_OPTION(rng)
 SWITCH_OPTION(no_reboot)
 SWITCH_OPTION(stats)
+SWITCH_OPTION(perf_map)
+SWITCH_OPTION(profile)
 SWITCH_OPTION(kernel_decompress)
 SWITCH_OPTION(virtio_mmio)
 SWITCH_OPTION(no_acpi)
@@ -150,6 +153,10 @@ static const struct option_def options[] = {
     {"name", "NAME", "a name for the machine", set_name},
     {"no-reboot", NULL, "end (status 3) when the guest resets itself", set_no_reboot},
     {"stats", NULL, "print counters on stderr at the end", set_stats},
+    {"profile", NULL, "print the hottest guest code at the end (software engine)", set_profile},
+    {"perf-map", NULL, "tell perf(1) what translated code is, in /tmp/perf-PID.map", set_perf_map},
+    {"symbols", "FILE", "names for these two: a copy of the guest's /proc/kallsyms, or a System.map",
+     set_symbols},
     {"gdb", "tcp:PORT|unix:PATH", "wait there for a GDB connection before the first instruction", set_gdb},
     {"config", "FILE", "read options from a JSON file; later options override it", set_config},
     {"print-config", NULL, "print the configuration as JSON and end", set_print_config},
@@ -219,6 +226,13 @@ static void print_stats(struct vm *vm, uint64_t wall_ns)
             s.exits_pio, s.exits_mmio, s.exits_halt, s.exits_other);
 }
 
+static void print_profile(struct vm *vm)
+{
+    char *text = accel_profile(vm_accel(vm));
+    fputs(text ? text : "liege: no profile: only the software engine has one\n", stderr);
+    free(text);
+}
+
 static int status_of(struct vm *vm, enum vm_end end, const struct err *e)
 {
     char dump[4096];
@@ -286,6 +300,8 @@ static int run_machine(struct run *run, struct err *e)
         status = status_of(vm, end, e);
         if (run->cfg.stats)
             print_stats(vm, host_now_ns() - start);
+        if (run->cfg.profile)
+            print_profile(vm);
     }
     gdb_free(gdb);
     loop_del_fd(source);

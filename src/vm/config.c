@@ -17,8 +17,8 @@ void vm_config_init(struct vm_config *c)
 
 void vm_config_fini(struct vm_config *c)
 {
-    char **own[] = {&c->name,    &c->board,   &c->accel,          &c->cpu,    &c->kernel,
-                    &c->cmdline, &c->console, &c->console_device, &c->serial, &c->gdb};
+    char **own[] = {&c->name,    &c->board,          &c->accel,  &c->cpu, &c->kernel, &c->cmdline,
+                    &c->console, &c->console_device, &c->serial, &c->gdb, &c->symbols};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         vm_config_set(own[i], NULL);
     for (unsigned i = 0; i < c->disks; i++) {

@@ -60,8 +60,10 @@ struct vm_config {
     bool no_acpi;
     bool no_reboot; /* a guest reset ends the run */
     bool stats;
-    uint64_t code_cache; /* soft: bytes for translated code */
-    bool engine_process; /* soft: the engine in a process of its own */
+    bool perf_map, profile; /* soft: tell perf of translated code; sample it */
+    char *symbols;          /* names of guest code for these, or NULL */
+    uint64_t code_cache;    /* soft: bytes for translated code */
+    bool engine_process;    /* soft: the engine in a process of its own */
     bool debug_exit, testdev;
     char *gdb; /* "tcp:PORT", "unix:PATH" or NULL */
 };

@@ -175,6 +175,9 @@ static int open_accel(struct vm *vm, struct err *e)
                               .cb = board_accel_callbacks(vm->board),
                               .cpus = vm->cfg.cpus,
                               .cpu_model = vm->cfg.cpu,
+                              .profile = vm->cfg.profile,
+                              .perf_map = vm->cfg.perf_map,
+                              .symbols = vm->cfg.symbols,
                               .code_cache = vm->cfg.code_cache,
                               .engine_process = vm->cfg.engine_process,
                               .count_instructions = vm->cfg.stats};

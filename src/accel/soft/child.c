@@ -131,6 +131,42 @@ uint64_t soft_child_call(struct soft *s, enum soft_op op, uint64_t address, unsi
     return b->value;
 }
 
+/* What does not fit into a call's numbers goes where text does. */
+struct told {
+    uint64_t gpa;
+    uint16_t bytes;
+    uint8_t user;
+    uint8_t guest[480];
+};
+_Static_assert(sizeof(struct told) <= sizeof(((struct soft_mailbox *)0)->text), "a unit's bytes");
+
+void soft_child_translated(struct soft *s, const struct engine_block *b)
+{
+    struct told t = {.gpa = b->gpa, .bytes = b->bytes, .user = b->user};
+
+    if (b->bytes > sizeof t.guest)
+        return;
+    memcpy(t.guest, b->guest, b->bytes);
+    memcpy(s->shared->box[this_cpu(s)].text, &t, sizeof t);
+    soft_child_call(s, OP_TRANSLATED, b->code, b->size, b->linear, NULL);
+}
+
+static void serve_translated(struct soft *s, const struct soft_mailbox *b, uint64_t code, uint32_t size,
+                             uint64_t linear)
+{
+    struct told t;
+
+    memcpy(&t, b->text, sizeof t);
+    if (t.bytes && t.bytes <= sizeof t.guest)
+        soft_profile_block(s, &(struct engine_block){.code = code,
+                                                     .size = size,
+                                                     .bytes = t.bytes,
+                                                     .user = t.user != 0,
+                                                     .linear = linear,
+                                                     .gpa = t.gpa,
+                                                     .guest = t.guest});
+}
+
 static void *child_vcpu(void *arg)
 {
     struct soft *s = arg;
@@ -138,7 +174,7 @@ static void *child_vcpu(void *arg)
     struct soft_mailbox *b = &s->shared->box[cpu];
 
     s->shared->tid[cpu] = (uint32_t)gettid();
-    if (soft_timer_new(s, cpu))
+    if (soft_timer_new(s, cpu) || soft_profile_thread(s, cpu))
         _exit(1);
     __atomic_fetch_add(&s->shared->started, 1, __ATOMIC_SEQ_CST);
     for (bool woken = false;; woken = pass_turn(s, b, TURN_EXIT)) {
@@ -169,7 +205,7 @@ static int start_threads(struct soft *s)
 static int give_up_the_rest(struct soft *s, int pipe_end)
 {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    struct confine_range keep[5 + 3 * SOFT_MAX_SHARED];
+    struct confine_range keep[6 + 3 * SOFT_MAX_SHARED];
     size_t n = 0;
 
     keep[n++] = (struct confine_range){(uintptr_t)s, (uintptr_t)s + sizeof(*s)};
@@ -179,6 +215,10 @@ static int give_up_the_rest(struct soft *s, int pipe_end)
             (struct confine_range){engine_machine_code(s->engine, i), engine_machine_code(s->engine, i) + 1};
     keep[n++] =
         (struct confine_range){(uintptr_t)s->stacks, (uintptr_t)s->stacks + (size_t)s->cfg.cpus * STACK_SIZE};
+    size_t shared;
+    uintptr_t ring = (uintptr_t)soft_profile_shared(s, &shared);
+    if (ring)
+        keep[n++] = (struct confine_range){ring, ring + shared};
     for (unsigned i = 0; i < s->memory_count; i++) {
         uint64_t pages = s->memory[i].size / MEM_PAGE;
         uintptr_t host = (uintptr_t)s->memory[i].host, notes = (uintptr_t)s->memory[i].notes,
@@ -352,6 +392,9 @@ static void serve(struct soft *s, unsigned cpu)
         break;
     case OP_STOLEN:
         b->value = soft_stolen(s, cpu);
+        break;
+    case OP_TRANSLATED:
+        serve_translated(s, b, address, size, value);
         break;
     case OP_LOG:
         memcpy(text, b->text, sizeof(text));

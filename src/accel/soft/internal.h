@@ -13,6 +13,7 @@
 #include <time.h>
 #include "accel/accel.h"
 #include "accel/soft/engine/engine.h"
+#include "accel/soft/profile.h"
 #include "guest/mem.h"
 
 /* A vCPU's sleep: one futex, AWAKE, ASLEEP, or WOKEN (a wake that came before the sleep). */
@@ -34,6 +35,7 @@ enum soft_op {
     OP_ACK_EXTINT,
     OP_EOI,
     OP_STOLEN,
+    OP_TRANSLATED,
     OP_LOG
 };
 
@@ -44,7 +46,7 @@ struct soft_mailbox {
     uint64_t address, value;
     uint32_t exit; /* enum engine_exit */
     struct engine_exit_info info;
-    char text[256];
+    char text[512];
 };
 
 /* At the arena's end, shared by both processes. */
@@ -97,6 +99,8 @@ struct soft {
         const uint32_t *gens;
     } memory[SOFT_MAX_SHARED]; /* RAM that the child shares */
     unsigned memory_count;
+    struct soft_sampler sampler[ENGINE_MAX_CPUS]; /* each made by its vCPU's thread */
+    struct soft_profile *profile;                 /* NULL: nobody wants one */
 };
 
 void soft_sleep(uint32_t *word, uint64_t host_deadline_ns); /* UINT64_MAX: none */
@@ -117,6 +121,9 @@ uint64_t soft_stolen(struct soft *s, unsigned cpu); /* for engine_outside.stolen
 void soft_stolen_end(struct soft_vcpu *v);
 
 /* ---- child.c ---- */
+
+/* On the child's side: tell of translated code. */
+void soft_child_translated(struct soft *s, const struct engine_block *b);
 
 /* Fork the engine's process. cfg.mem must hold its RAM already, all of it shared memory. 0 or -errno. */
 int soft_child_start(struct soft *s, struct err *e);

@@ -139,6 +139,15 @@ static uint64_t out_stolen(void *o, unsigned cpu)
     return s->child_side ? soft_child_call(s, OP_STOLEN, 0, 0, 0, NULL) : soft_stolen(s, cpu);
 }
 
+static void out_translated(void *o, const struct engine_block *b)
+{
+    struct soft *s = o;
+    if (s->child_side)
+        soft_child_translated(s, b);
+    else
+        soft_profile_block(s, b);
+}
+
 static void out_log(void *o, int level, const char *text)
 {
     struct soft *s = o;
@@ -217,6 +226,7 @@ static void soft_vcpu_free(struct vcpu *base)
     struct soft_vcpu *v = CONTAINER_OF(base, struct soft_vcpu, base);
     soft_of(base->accel)->vcpu[base->index] = NULL;
     soft_timer_free(soft_of(base->accel), base->index);
+    soft_profile_thread_end(soft_of(base->accel), base->index);
     soft_stolen_end(v);
     mem_reader_free(v->reader);
     free(v);
@@ -233,6 +243,8 @@ static enum vcpu_exit soft_run(struct vcpu *base, struct vcpu_exit_info *info, s
             return VCPU_FAILED;
     } else {
         int r = soft_timer_new(s, base->index);
+        if (!r)
+            r = soft_profile_thread(s, base->index);
         if (r) {
             err_sys(e, -r, "CPU %u: cannot make a timer", base->index);
             return VCPU_FAILED;
@@ -358,6 +370,11 @@ static void soft_stats(struct accel *a, struct accel_stats *out)
     engine_stats(soft_of(a)->engine, out);
 }
 
+static char *soft_profile(struct accel *a)
+{
+    return soft_profile_text(soft_of(a));
+}
+
 static const struct x86_cpuid *soft_cpuid(struct accel *a, unsigned index)
 {
     return &soft_of(a)->cpuid[index];
@@ -385,6 +402,7 @@ static void soft_close(struct accel *a)
     if (s->engine)
         munmap(s->engine, s->arena_size);
     free(s->cpuid);
+    soft_profile_free(s);
     munmap(s, sizeof *s);
 }
 
@@ -409,6 +427,7 @@ static const struct accel_ops soft_ops = {
     .dirty_log = soft_dirty_log,
     .dirty_collect = soft_dirty_collect,
     .stats = soft_stats,
+    .profile = soft_profile,
     .cpuid = soft_cpuid,
     .tsc_khz = soft_tsc_khz,
 };
@@ -449,7 +468,12 @@ static int build_engine(struct soft *s, struct err *e)
         return err_sys(e, errno, "cannot map %zu MiB for the software engine", s->arena_size >> 20);
     s->shared = (struct soft_shared *)(void *)((uint8_t *)arena + size);
     s->engine = engine_init(arena, size, &ec);
-    int r = engine_attach(s->engine, &outside, s);
+    int r = soft_profile_new(s, e);
+    if (r)
+        return r;
+    struct engine_outside out = outside;
+    out.translated = s->profile ? out_translated : NULL;
+    r = engine_attach(s->engine, &out, s);
     return r ? err_sys(e, r, "cannot map memory for machine code") : 0;
 }
 
@@ -467,7 +491,8 @@ struct accel *accel_soft_open(const struct accel_config *cfg, struct err *e)
     s->base.ops = &soft_ops;
     s->cfg = *cfg;
     s->tsc_khz = (uint32_t)host_tsc_khz();
-    if (build_cpuid(s, e) || build_engine(s, e) || (cfg->engine_process && soft_child_start(s, e))) {
+    if (build_cpuid(s, e) || build_engine(s, e) || (cfg->engine_process && soft_child_start(s, e)) ||
+        soft_profile_map(s, e)) {
         soft_close(&s->base);
         return NULL;
     }

@@ -103,6 +103,16 @@ uint64_t engine_machine_code(const struct engine *en, unsigned i)
     return i ? xcache_code(en) : en->native_exec;
 }
 
+size_t engine_code_size(const struct engine *en)
+{
+    return en->xlate_code;
+}
+
+uint64_t engine_rip(const struct engine *en, unsigned cpu)
+{
+    return __atomic_load_n(&en->cpu[cpu]->rip, __ATOMIC_RELAXED);
+}
+
 void engine_drop_machine_code(struct engine *en)
 {
     if (en->native_exec)

@@ -25,6 +25,8 @@ struct engine_slot {
     uint32_t readonly; /* ROM and ROMD: writes go out by mmio_write */
 };
 
+struct engine_block;
+
 /* The engine's whole outside. `o` is the opaque given at creation; functions run on the vCPU's thread unless
  * said otherwise. */
 struct engine_outside {
@@ -48,7 +50,19 @@ struct engine_outside {
         unsigned cpu); /* the vCPU holds no slot pointer now; called at least every few ms while it runs */
     /* How long this vCPU's thread was ready to run and had no CPU, since any beginning. May be NULL. */
     uint64_t (*stolen_ns)(void *o, unsigned cpu);
+    /* Code was translated. Must call nothing of the engine. May be NULL: nobody wants to know. */
+    void (*translated)(void *o, const struct engine_block *b);
     void (*log)(void *o, int level, const char *text);
+};
+
+/* What a piece of the executable view of translated code was made of. */
+struct engine_block {
+    uint64_t code; /* host address */
+    uint32_t size;
+    uint16_t bytes;       /* of guest code; 0: it is of no guest's */
+    bool user;            /* CPL 3 */
+    uint64_t linear, gpa; /* guest addresses */
+    const uint8_t *guest; /* the bytes */
 };
 
 struct engine_config {
@@ -79,6 +93,9 @@ int engine_protect(struct engine *en);
 /* Where executable views of machine code lie in this process: i = 0 (native_area.c), 1 (xcache.c); and give
  * them up, for a process that runs no vCPU. */
 uint64_t engine_machine_code(const struct engine *en, unsigned i);
+size_t engine_code_size(const struct engine *en); /* bytes of the view of translated code */
+/* About where this vCPU is in the guest's code: any thread, signal safe. */
+uint64_t engine_rip(const struct engine *en, unsigned cpu);
 void engine_drop_machine_code(struct engine *en);
 /* Replace the slots; all vCPU threads that run see them at their next instruction boundary, and this returns
  * when they do (the caller must not hold what a vCPU needs to reach one: called from mem listeners, i.e.

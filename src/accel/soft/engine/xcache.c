@@ -385,6 +385,23 @@ struct xunit *xcache_lock_unit(struct cpu *c, struct xcache *k, const struct xli
 
 /* ---- life ---- */
 
+void xunit_tell(const struct xcache *k, const struct xunit *u, const uint8_t *from, const uint8_t *to)
+{
+    struct engine *en = k->engine;
+
+    if (likely(!en->out.translated))
+        return;
+    struct engine_block b = {.code = (uintptr_t)from + k->delta, .size = (uint32_t)(to - from)};
+    if (u) {
+        b.bytes = u->bytes;
+        b.user = u->set == TLB_USER;
+        b.linear = u->linear;
+        b.gpa = u->gpa;
+        b.guest = u->guest;
+    }
+    en->out.translated(en->opaque, &b);
+}
+
 void xcache_attach(struct engine *en)
 {
     struct xcache *k = en->xlate;
@@ -393,8 +410,10 @@ void xcache_attach(struct engine *en)
         return;
     en->xlate_exec = k->code->exec;
     k->delta = k->code->exec - (uintptr_t)k->code;
+    k->engine = en;
     if (!k->first)
         xglue_make(k, &en->clock);
+    xunit_tell(k, NULL, k->code->code, k->first);
     for (unsigned i = 0; i < en->cpus; i++) {
         ftlb_init(en->cpu[i]);
         jc_clear(en->cpu[i]);

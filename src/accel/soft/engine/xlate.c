@@ -253,6 +253,7 @@ uint64_t xentry_address(struct xcache *k, struct xunit *u, enum xentry kind)
         x_jmp_to(&e, xcode_at(k, u->entry[XE_BODY]));
         emit_poll_stub(&e, k, u, kind, poll);
         k->n_host_bytes += (uint64_t)(e.p - k->next);
+        xunit_tell(k, u, k->next, e.p);
         k->next = e.p;
     }
     return xcode_at(k, u->entry[kind]);
@@ -578,6 +579,7 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     k->n_guest_bytes += bytes;
     k->n_host_bytes += (uint64_t)(m.e.p - k->next);
     k->n_count_bytes += m.counting;
+    xunit_tell(k, m.u, k->next, m.e.p);
     k->next = m.e.p;
     return m.u;
 }

@@ -163,6 +163,7 @@ struct xregion {
 
 struct xcache {
     uint32_t lock, enabled, counting;
+    struct engine *engine;
     uint32_t rorx;         /* the host has BMI2 */
     uint8_t alone[XALONE]; /* by hash of linear address: units without groups, which often lay on two pages */
     uint32_t single;       /* units of one instruction, left behind it (xstep.c), or those up to stop_at */
@@ -285,6 +286,9 @@ bool jc_fill(struct cpu *c, struct xunit *u); /* put it into this vCPU's jump ca
 /* One aligned store of four bytes into code that others may be running: the displacement that ends at `site`.
  */
 void xcache_set_site(uint8_t *site, int32_t displacement);
+
+/* Code for this unit was made; NULL: for none. */
+void xunit_tell(const struct xcache *k, const struct xunit *u, const uint8_t *from, const uint8_t *to);
 
 /* xregion.c. Before a unit is made or found, the lock held: there is room for one, and for ways into others.
  * May stop the world, as the next may; all units are dropped there. */
