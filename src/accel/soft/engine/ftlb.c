@@ -19,10 +19,18 @@ static inline void clear_entry(struct ftlb *f, unsigned i)
     f->e[i].read = f->e[i].write = no_tag(i);
 }
 
+static void clear_stack(struct cpu *c, unsigned set)
+{
+    c->x.ftlb[set].stack = (struct ftlb_entry){
+        .read = FTLB_NO_STACK, .write = FTLB_NO_STACK, .host = (uintptr_t)c->self->x.nowhere};
+}
+
 void ftlb_init(struct cpu *c)
 {
-    for (unsigned s = 0; s < FTLB_SETS; s++)
+    for (unsigned s = 0; s < FTLB_SETS; s++) {
         clear_entry(&c->x.ftlb[s], 0);
+        clear_stack(c, s);
+    }
 }
 
 static void clear_half(struct ftlb *f, unsigned half)
@@ -39,8 +47,10 @@ static void clear_half(struct ftlb *f, unsigned half)
 
 void ftlb_flush_half(struct cpu *c, unsigned half)
 {
-    for (unsigned s = 0; s < FTLB_SETS; s++)
+    for (unsigned s = 0; s < FTLB_SETS; s++) {
         clear_half(&c->x.ftlb[s], half);
+        clear_stack(c, s);
+    }
     jc_flush_half(c, half);
 }
 
@@ -48,8 +58,11 @@ void ftlb_flush_page(struct cpu *c, uint64_t linear)
 {
     unsigned i = (unsigned)(linear >> 12) & (FTLB_SIZE - 1);
 
-    for (unsigned s = 0; s < FTLB_SETS; s++)
+    for (unsigned s = 0; s < FTLB_SETS; s++) {
         clear_entry(&c->x.ftlb[s], i);
+        if (!SEED_BUG(41))
+            clear_stack(c, s);
+    }
     if (!SEED_BUG(27))
         jc_flush_page(c, linear);
 }
@@ -64,8 +77,10 @@ void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t lin
     struct ftlb *f = &c->x.ftlb[set];
     struct ftlb_entry *e = &f->e[i];
     if (e->read != page && e->write != page) {
-        if (f->logged[half] >= FTLB_LOG)
+        if (f->logged[half] >= FTLB_LOG) {
             clear_half(f, half);
+            clear_stack(c, (unsigned)set);
+        }
         f->log[half][f->logged[half]++] = (uint16_t)i;
         clear_entry(f, i);
     }
@@ -105,6 +120,8 @@ void ftlb_drop_writes(struct cpu *c, const uint8_t *host)
 
     for (unsigned s = 0; s < FTLB_SETS; s++) {
         struct ftlb *f = &c->x.ftlb[s];
+        if (f->stack.host == page)
+            clear_stack(c, s);
         for (unsigned half = 0; half < 2; half++)
             for (unsigned k = 0; k < f->logged[half] && k < FTLB_LOG; k++) {
                 unsigned i = f->log[half][k];

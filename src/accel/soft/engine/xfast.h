@@ -28,7 +28,13 @@ struct ftlb_entry {
 };
 _Static_assert(sizeof(struct ftlb_entry) == 1 << FTLB_SHIFT, "how translated code finds an entry");
 
+/* Accesses by the stack pointer look first at one entry of their own, without a search: the page that was
+ * last the stack's, a copy of its entry in the table. It may be at any address, so there is a tag for none: a
+ * page far from all canonical addresses, where an access would find `nowhere` in place of its #SS. */
+#define FTLB_NO_STACK 0x5d1b0f3a7c2e9000ull
+
 struct ftlb {
+    struct ftlb_entry stack;
     struct ftlb_entry e[FTLB_SIZE];
     uint16_t log[2][FTLB_LOG];
     uint32_t logged[2];
@@ -57,6 +63,7 @@ struct xfast {
     uint64_t go;         /* where the glue continues */
     uint64_t stop_at;    /* so many instructions retired: leave at the next poll (engine_stop_at) */
     uint64_t scratch[4]; /* of the glue's longer pieces */
+    uint8_t nowhere[4096];
     uint64_t jc[FTLB_SETS][JC_SIZE];
     struct ftlb ftlb[FTLB_SETS];
 };

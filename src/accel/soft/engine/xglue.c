@@ -197,6 +197,7 @@ void xglue_make(struct xcache *k, const struct engine_clock *clock)
     call_c(&e, (uintptr_t)xlate_miss, reload_at, leave_at);
     xglue_system(k, &e, clock);
     xglue_strings(k, &e);
+    xglue_stack(k, &e);
     xglue_align(&e);
     k->first = e.p;
     xregion_begin(k);

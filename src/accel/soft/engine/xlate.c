@@ -341,7 +341,7 @@ static void emit_top(struct maker *m)
     struct xemit *e = &m->e;
 
     m->state = u->want;
-    if (u->second)
+    if (u->second && !SEED_BUG(42))
         check_second_page(m);
     if (u->vec) {
         x_gs_cmp32(e, XOFF(x.vec_live), u->vec);
@@ -387,6 +387,17 @@ static void emit_stub(struct maker *m, struct stub *s)
         m->state = s->state;
         xmake_away(m, s->target);
         return;
+    case STUB_STACK: {
+        x_mov_imm(&m->e, H_R11, s->bytes);
+        x_call_to(&m->e, m->k->glue.stack[m->u->set][s->write]);
+        x_jcc(&m->e, CC_B);
+        struct stub slow = *s;
+        slow.kind = STUB_SLOW;
+        slow.from = m->e.p;
+        m->stub[m->stubs++] = slow;
+        x_jmp_to(&m->e, (uintptr_t)s->back + m->e.delta);
+        return;
+    }
     case STUB_LINK: {
         struct xlink *l = new_link(m, s);
         if (!l)

@@ -141,6 +141,7 @@ struct xglue {
     /* jumped to; flags in the slot: xsys.c */
     uint64_t syscall, sysret;
     uint64_t rdtsc;                       /* called; CF set: go the slow way; spoils flags, R10 and R11 */
+    uint64_t stack[FTLB_SETS][2];         /* called: xprobe.c */
     uint64_t string[FTLB_SETS][XSTRINGS]; /* called; CF set: go the slow way: xstring.c */
 };
 
@@ -266,6 +267,7 @@ uint64_t xentry_address(struct xcache *k, struct xunit *u, enum xentry kind);
 void xglue_make(struct xcache *k, const struct engine_clock *clock);
 void xglue_system(struct xcache *k, struct xemit *e, const struct engine_clock *clock);
 void xglue_strings(struct xcache *k, struct xemit *e);
+void xglue_stack(struct xcache *k, struct xemit *e);
 static inline uint64_t xglue_align(struct xemit *e)
 {
     while (xhere(e) & 15)

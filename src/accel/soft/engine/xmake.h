@@ -5,21 +5,24 @@
 #define ENGINE_XMAKE_H
 #include "accel/soft/engine/xlate.h"
 
-enum { MAX_STUBS = 3 * XUNIT_INSNS };
+enum { MAX_STUBS = 4 * XUNIT_INSNS };
 
 struct stub {
-    uint8_t *from;   /* behind the displacement of the jump that leads here */
-    uint8_t *at;     /* where it is, once it is */
-    uint8_t kind;    /* enum stub_kind */
-    uint8_t state;   /* enum xflags */
-    uint8_t index;   /* of the instruction */
-    uint8_t *go_on;  /* STUB_SLOW: where its successor begins */
-    uint8_t *probe;  /* of a group: where the probe begins */
-    uint8_t group;   /* number + 1 */
-    uint8_t access;  /* the fast TLB does not know its bytes */
+    uint8_t *from;  /* behind the displacement of the jump that leads here */
+    uint8_t *at;    /* where it is, once it is */
+    uint8_t kind;   /* enum stub_kind */
+    uint8_t state;  /* enum xflags */
+    uint8_t index;  /* of the instruction */
+    uint8_t *go_on; /* STUB_SLOW: where its successor begins */
+    uint8_t *probe; /* of a group: where the probe begins */
+    uint8_t group;  /* number + 1 */
+    uint8_t access; /* the fast TLB does not know its bytes */
+    uint8_t write;  /* STUB_STACK: a store, of so many bytes; where the unit goes on */
+    uint16_t bytes;
+    uint8_t *back;
     uint64_t target; /* STUB_LINK, STUB_AWAY */
 };
-enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC, STUB_ONCE };
+enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC, STUB_ONCE, STUB_STACK };
 
 /* Accesses that one probe serves (xgroup.c): bytes [low, low + bytes) from guest register `base` as it is
  * before instruction `first`. */
@@ -85,6 +88,8 @@ void xmake_put_reg(struct maker *m, unsigned g, unsigned from); /* guest registe
 void xmake_address(struct maker *m, const struct xinsn *x, const ZydisDecodedOperand *op);
 void xmake_add_base(struct maker *m, ZydisRegister seg);
 void xmake_probe(struct maker *m, unsigned index, unsigned n, bool write, unsigned align);
+void xmake_probe_stack(struct maker *m, unsigned index, unsigned n,
+                       bool write); /* most likely the stack's page */
 /* The same for the glue. R10 = offset in the page of the linear address R10, R11 what xprobe_end wants; above
  * (unsigned): not known. Then R10 = host address. */
 void xprobe_begin(struct xemit *e, const struct xcache *k, unsigned set, unsigned n, bool write);

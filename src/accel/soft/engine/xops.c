@@ -15,7 +15,8 @@ static void restore_cf(struct maker *m)
 static void join(struct maker *m, unsigned first_stub, unsigned index)
 {
     for (unsigned i = first_stub; i < m->stubs; i++)
-        if (m->stub[i].kind == STUB_SLOW && m->stub[i].index == index && !m->stub[i].group)
+        if ((m->stub[i].kind == STUB_SLOW || m->stub[i].kind == STUB_STACK) && m->stub[i].index == index &&
+            !m->stub[i].group)
             m->stub[i].go_on = m->e.p;
 }
 
@@ -60,13 +61,13 @@ void xmake_move_sp(struct maker *m, int by)
 void xmake_push_place(struct maker *m, unsigned index)
 {
     x_lea(&m->e, true, H_R10, H_R15, 0xff, 1, -8);
-    xmake_probe(m, index, 8, true, 1);
+    xmake_probe_stack(m, index, 8, true);
 }
 
 void xmake_pop_place(struct maker *m, unsigned index)
 {
     x_mov(&m->e, H_R10, H_R15);
-    xmake_probe(m, index, 8, false, 1);
+    xmake_probe_stack(m, index, 8, false);
 }
 
 /* op reg, [r10 + at] */
@@ -115,7 +116,10 @@ static void emit_group(struct maker *m, unsigned index)
         base = H_R10;
     }
     x_lea(&m->e, true, H_R10, base, 0xff, 1, g->low);
-    xmake_probe(m, index, g->bytes, g->write, 1);
+    if (g->base == X86_RSP)
+        xmake_probe_stack(m, index, g->bytes, g->write);
+    else
+        xmake_probe(m, index, g->bytes, g->write, 1);
     for (; stubs < m->stubs; stubs++) {
         m->stub[stubs].group = m->insn[index].group;
         m->stub[stubs].probe = from;
@@ -187,7 +191,7 @@ static void emit_pop(struct maker *m, unsigned index)
 static void emit_leave(struct maker *m, unsigned index)
 {
     x_mov(&m->e, H_R10, H_RBP);
-    xmake_probe(m, index, 8, false, 1);
+    xmake_probe_stack(m, index, 8, false);
     x_lea(&m->e, true, H_R15, H_RBP, 0xff, 1, 8);
     load_r10(m, H_RBP, 0);
 }

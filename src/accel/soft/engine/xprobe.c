@@ -49,7 +49,7 @@ void xmake_address(struct maker *m, const struct xinsn *x, const ZydisDecodedOpe
 
 void xprobe_begin(struct xemit *e, const struct xcache *k, unsigned set, unsigned n, bool write)
 {
-    uint32_t f = XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb);
+    uint32_t f = XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb) + (uint32_t)offsetof(struct ftlb, e);
 
     if (k->rorx)
         XB(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, 12 - FTLB_SHIFT); /* rorx r11, r10, .. */
@@ -66,7 +66,7 @@ void xprobe_begin(struct xemit *e, const struct xcache *k, unsigned set, unsigne
 void xprobe_end(struct xemit *e, unsigned set)
 {
     x_gs_base(e, 0x03, H_R10, H_R11,
-              XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb) +
+              XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb) + (uint32_t)offsetof(struct ftlb, e) +
                   (uint32_t)offsetof(struct ftlb_entry, host));
 }
 
@@ -88,6 +88,71 @@ void xmake_probe(struct maker *m, unsigned index, unsigned n, bool write, unsign
         xmake_stub(m, STUB_SLOW, index);
     }
     xprobe_end(e, m->u->set);
+}
+
+static uint32_t stack_entry(unsigned set, size_t field)
+{
+    return XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb) +
+           (uint32_t)(offsetof(struct ftlb, stack) + field);
+}
+
+static size_t tag_field(bool write)
+{
+    return write ? offsetof(struct ftlb_entry, write) : offsetof(struct ftlb_entry, read);
+}
+
+void xmake_probe_stack(struct maker *m, unsigned index, unsigned n, bool write)
+{
+    struct xemit *e = &m->e;
+
+    xmake_spoil_flags(m);
+    x_gs(e, true, 0x2b, H_R10, stack_entry(m->u->set, tag_field(write))); /* sub r10, gs:[..] */
+    XB(e, 0x49, 0x81, 0xfa);                                              /* cmp r10, 4096 - n */
+    x32(e, 4096 - n + (SEED_BUG(43) && n > 8));
+    x_jcc(e, CC_A);
+    struct stub *s = xmake_stub(m, STUB_STACK, index);
+    s->access = 1;
+    s->write = write;
+    s->bytes = (uint16_t)n;
+    s->back = e->p;
+    x_gs(e, true, 0x03, H_R10, stack_entry(m->u->set, offsetof(struct ftlb_entry, host))); /* add */
+}
+
+/* R10 = linear address - the tag of the stack's entry, R11 = bytes. When the table knows the page it becomes
+ * the stack's, and R10 the offset in it; else CF is set. */
+static uint64_t find_stack(struct xemit *e, unsigned set, bool write)
+{
+    static const size_t fields[] = {offsetof(struct ftlb_entry, read), offsetof(struct ftlb_entry, write),
+                                    offsetof(struct ftlb_entry, host)};
+    uint32_t table = XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb) + (uint32_t)offsetof(struct ftlb, e);
+    uint64_t at = xglue_align(e);
+
+    x_store(e, H_RAX, XOFF(x.scratch[0]));
+    x_gs(e, true, 0x03, H_R10, stack_entry(set, tag_field(write)));   /* add r10, gs:[..] */
+    XB(e, 0x4c, 0x89, 0xd0, 0x48, 0xc1, 0xe8, 12 - FTLB_SHIFT, 0x25); /* mov rax, r10; shr; and eax, .. */
+    x32(e, (FTLB_SIZE - 1) << FTLB_SHIFT);
+    x_gs_base(e, 0x2b, H_R10, H_RAX, table + (uint32_t)tag_field(write)); /* sub r10, gs:[rax + ..] */
+    XB(e, 0x49, 0xf7, 0xdb, 0x49, 0x81, 0xc3);                            /* neg r11; add r11, 4096 */
+    x32(e, 4096);
+    XB(e, 0x4d, 0x39, 0xda); /* cmp r10, r11 */
+    uint8_t *fail = x_jcc(e, CC_A);
+    for (unsigned i = 0; i < 3; i++) {
+        x_gs_base(e, 0x8b, H_R11, H_RAX, table + (uint32_t)fields[i]);
+        x_store(e, H_R11, stack_entry(set, fields[i]));
+    }
+    x_load(e, H_RAX, XOFF(x.scratch[0]));
+    XB(e, 0xf8, 0xc3); /* clc; ret */
+    x_patch(e, fail);
+    x_load(e, H_RAX, XOFF(x.scratch[0]));
+    XB(e, 0xf9, 0xc3); /* stc; ret */
+    return at;
+}
+
+void xglue_stack(struct xcache *k, struct xemit *e)
+{
+    for (unsigned set = 0; set < FTLB_SETS; set++)
+        for (unsigned write = 0; write < 2; write++)
+            k->glue.stack[set][write] = find_stack(e, set, write);
 }
 
 void xmake_add_base(struct maker *m, ZydisRegister seg)
@@ -156,6 +221,7 @@ static void probe_constant(struct maker *m, unsigned index, uint64_t at, bool wr
     struct xemit *e = &m->e;
     uint64_t page = at & ~0xfffull;
     uint32_t entry = XOFF(x.ftlb) + m->u->set * (uint32_t)sizeof(struct ftlb) +
+                     (uint32_t)offsetof(struct ftlb, e) +
                      (uint32_t)(at >> 12 & (FTLB_SIZE - 1)) * (uint32_t)sizeof(struct ftlb_entry);
     uint32_t tag =
         entry + (uint32_t)(write ? offsetof(struct ftlb_entry, write) : offsetof(struct ftlb_entry, read));
@@ -188,6 +254,12 @@ void xmake_memory(struct maker *m, unsigned index)
         return;
     }
     xmake_address(m, x, op);
+    if (op->mem.base == ZYDIS_REGISTER_RSP && op->mem.index == ZYDIS_REGISTER_NONE &&
+        xmake_alignment(x) == 1 && op->mem.segment != ZYDIS_REGISTER_FS &&
+        op->mem.segment != ZYDIS_REGISTER_GS) {
+        xmake_probe_stack(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+        return;
+    }
     xmake_add_base(m, op->mem.segment);
     xmake_probe(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, xmake_alignment(x));
 }
