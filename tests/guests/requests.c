@@ -1,5 +1,6 @@
 /* What guests ask of their machine. */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/err.h"
@@ -228,6 +229,14 @@ static void where(struct machine *m, struct cpu_thread *t)
     m->arg2 = (uint32_t)s.rip;
 }
 
+static void effort(struct machine *m)
+{
+    cpu_set_t set;
+
+    m->arg = m->effort;
+    m->arg2 = m->slow || sched_getaffinity(0, sizeof set, &set) ? 1 : (uint32_t)CPU_COUNT(&set);
+}
+
 void machine_request(struct machine *m, struct cpu_thread *t)
 {
     struct vcpu_debug off = {0};
@@ -309,6 +318,9 @@ void machine_request(struct machine *m, struct cpu_thread *t)
         break;
     case REQ_WHERE:
         where(m, t);
+        break;
+    case REQ_EFFORT:
+        effort(m);
         break;
     }
 }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "accel/soft/engine/xlate.h"
+#include "accel/soft/internal.h"
 #include "base/err.h"
 #include "base/range.h"
 #include "guest/bus.h"
@@ -17,6 +19,12 @@
 #include "x86/state.h"
 
 enum { LIMIT_S = 60, SKIP = 77 };
+
+/* Of the command line. */
+struct how {
+    bool kvm, slow, interpret;
+    unsigned effort;
+};
 
 void machine_fail(struct machine *m, const char *fmt, ...)
 {
@@ -267,8 +275,9 @@ static int build_memory(struct machine *m, struct err *e)
     return 0;
 }
 
-static struct accel *open_accel(struct machine *m, bool kvm, struct err *e)
+static struct accel *open_accel(struct machine *m, const struct how *how, struct err *e)
 {
+    bool kvm = how->kvm;
     struct accel_config c = {.mem = m->mem,
                              .bus = m->bus,
                              .clock = m->clock,
@@ -282,6 +291,8 @@ static struct accel *open_accel(struct machine *m, bool kvm, struct err *e)
         c.cpu_model = "x86-64-v1";
         a = accel_kvm_open(&c, e);
     }
+    if (a && how->interpret)
+        CONTAINER_OF(a, struct soft, base)->engine->xlate->enabled = 0;
     return a;
 }
 
@@ -387,7 +398,7 @@ static void run(struct machine *m)
         pthread_join(m->cpu[i].thread, NULL);
 }
 
-static int run_guest(struct machine *m, const char *path, bool kvm, struct err *e)
+static int run_guest(struct machine *m, const char *path, const struct how *how, struct err *e)
 {
     int r;
 
@@ -407,7 +418,7 @@ static int run_guest(struct machine *m, const char *path, bool kvm, struct err *
         r = load(m, path, e);
     if (r || m->skipped)
         return r;
-    m->a = open_accel(m, kvm, e);
+    m->a = open_accel(m, how, e);
     if (!m->a)
         return -ENODEV;
     for (unsigned i = 0; i < m->cpus; i++) {
@@ -436,7 +447,7 @@ static void tear_down(struct machine *m)
 
 enum outcome { PASSED, FAILED, SKIPPED };
 
-static enum outcome guest(const char *path, bool kvm, bool slow)
+static enum outcome guest(const char *path, const struct how *how)
 {
     struct machine *m = calloc(1, sizeof *m);
     const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
@@ -446,15 +457,20 @@ static enum outcome guest(const char *path, bool kvm, bool slow)
 
     if (!m)
         abort();
-    m->slow = slow;
-    if (run_guest(m, path, kvm, &e))
+    m->slow = how->slow;
+    m->effort = how->effort;
+    if (run_guest(m, path, how, &e))
         machine_fail(m, "%s", e.msg);
     o = m->why[0] ? FAILED : m->skipped ? SKIPPED : PASSED;
     printf("%s %s (%s, %u ms)%s%s\n",
            o == PASSED   ? "ok"
            : o == FAILED ? "FAIL"
                          : "skipped",
-           name, kvm ? "kvm" : "soft", (unsigned)((host_now_ns() - start) / 1000000), o == PASSED ? "" : ": ",
+           name,
+           how->kvm         ? "kvm"
+           : how->interpret ? "interpreter"
+                            : "soft",
+           (unsigned)((host_now_ns() - start) / 1000000), o == PASSED ? "" : ": ",
            o == SKIPPED ? "leans on what a KVM that emulates kernel code gets wrong" : m->why);
     if (m->text_len)
         printf("%.*s\n", (int)m->text_len, m->text);
@@ -482,30 +498,40 @@ static int look_for_kvm(bool optional, bool native, bool *slow)
     return -1;
 }
 
+static int usage(void)
+{
+    fprintf(stderr,
+            "usage: runner --accel kvm|soft [--optional] [--native] [--interpret] [--effort MS] GUEST...\n"
+            "--optional: no KVM is no failure; --native: a KVM that emulates is one; --interpret: without\n"
+            "the translator; --effort: time for each test of chance (60)\n");
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     unsigned bad = 0, skipped = 0, ran = 0;
-    bool kvm, slow = false, optional = false, native = false;
+    bool optional = false, native = false;
+    struct how how = {.effort = 60};
     int first = 3;
 
-    if (argc < 4 || strcmp(argv[1], "--accel") || (strcmp(argv[2], "kvm") && strcmp(argv[2], "soft"))) {
-        fprintf(stderr, "usage: runner --accel kvm|soft [--optional] [--native] GUEST...\n"
-                        "--optional: no KVM is no failure; --native: a KVM that emulates is one\n");
-        return 2;
-    }
-    kvm = !strcmp(argv[2], "kvm");
+    if (argc < 4 || strcmp(argv[1], "--accel") || (strcmp(argv[2], "kvm") && strcmp(argv[2], "soft")))
+        return usage();
+    how.kvm = !strcmp(argv[2], "kvm");
     for (; first < argc && argv[first][0] == '-'; first++) {
         optional |= !strcmp(argv[first], "--optional");
         native |= !strcmp(argv[first], "--native");
+        how.interpret |= !strcmp(argv[first], "--interpret") && !how.kvm;
+        if (!strcmp(argv[first], "--effort") && first + 1 < argc)
+            how.effort = (unsigned)strtoul(argv[++first], NULL, 10);
     }
-    if (kvm) {
-        int status = look_for_kvm(optional, native, &slow);
+    if (how.kvm) {
+        int status = look_for_kvm(optional, native, &how.slow);
 
         if (status >= 0)
             return status;
     }
     for (int i = first; i < argc; i++) {
-        enum outcome o = guest(argv[i], kvm, slow);
+        enum outcome o = guest(argv[i], &how);
 
         ran++;
         bad += o == FAILED;

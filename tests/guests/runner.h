@@ -59,6 +59,8 @@ enum request {
     REQ_ACCEL,   /* ARG <- 1 on KVM, 2 on the software engine */
     REQ_SLOW,    /* ARG <- 1 where guest kernel code is emulated */
     REQ_WHERE,   /* ARG <- EBX, ARG2 <- EIP, where the request stopped its CPU */
+    REQ_EFFORT,  /* ARG <- ms that a test of chance shall take, ARG2 <- CPUs of the host for it; 1
+                    where guest code is emulated */
 };
 
 struct machine;
@@ -78,6 +80,7 @@ struct machine {
     struct ram *ram, *flash;
     struct mem_region *ram_region;
     bool slow, skipped;
+    unsigned effort; /* ms */
     unsigned cpus;
     struct cpu_thread cpu[MAX_CPUS];
     struct lock lock;

@@ -301,6 +301,7 @@ static void deliver(struct cpu *c, const struct event *ev)
 {
     if (c->engine->log_exceptions)
         log_event(c, ev);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* stores do not wait beyond it (SDM 3A 11.10) */
     if (!cpu_pe(c))
         deliver_real(c, ev);
     else if (c->long_mode)

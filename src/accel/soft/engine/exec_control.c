@@ -19,6 +19,7 @@ static unsigned register_bytes(const struct cpu *c)
 
 static void exec_mov_to_cr(struct cpu *c, const struct insn *in)
 {
+    drain_stores();
     if (!cr_exists(in->reg[0]))
         cpu_ud(c);
     cpu_need_cpl0(c);
@@ -54,6 +55,7 @@ static void exec_mov_to_dr(struct cpu *c, const struct insn *in)
     unsigned dr = debug_register(c, in->reg[0]);
     uint64_t v = c->gpr[in->reg[1]] & mask_size(register_bytes(c));
 
+    drain_stores();
     if (dr < 4) {
         c->dr[dr] = v;
     } else if (v >> 32) {
@@ -123,11 +125,13 @@ static void store_table(struct cpu *c, const struct insn *in, const struct x86_d
 
 static void exec_lgdt(struct cpu *c, const struct insn *in)
 {
+    drain_stores();
     load_table(c, in, &c->gdtr);
 }
 
 static void exec_lidt(struct cpu *c, const struct insn *in)
 {
+    drain_stores();
     load_table(c, in, &c->idtr);
 }
 
@@ -147,10 +151,12 @@ static void exec_invd(struct cpu *c, const struct insn *in)
 {
     (void)in;
     cpu_need_cpl0(c);
+    drain_stores();
 }
 
 static void exec_invlpg(struct cpu *c, const struct insn *in)
 {
+    drain_stores();
     cpu_need_cpl0(c);
     uint64_t linear = cpu_linear(c, in->seg, insn_ea(c, in));
     if (c->mode != MODE_64 || is_canonical(c, linear))
@@ -163,6 +169,7 @@ static void exec_invpcid(struct cpu *c, const struct insn *in)
 
     need_feature(c, X86_F_INVPCID);
     cpu_need_cpl0(c);
+    drain_stores();
     cpu_load_bytes(c, in->seg, insn_ea(c, in), d, 16, 1);
     if (type > 3 || d[0] >> 12 || (type < 2 && d[0] && !(c->cr4 & CR4_PCIDE)) ||
         (type == 0 && !is_canonical_base(c, d[1])))

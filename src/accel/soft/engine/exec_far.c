@@ -40,6 +40,7 @@ static void exec_ret_far(struct cpu *c, const struct insn *in)
 
 static void exec_iret(struct cpu *c, const struct insn *in)
 {
+    drain_stores();
     cpu_iret(c, in->opsize);
 }
 

@@ -40,6 +40,7 @@ static void exec_wrmsr(struct cpu *c, const struct insn *in)
 {
     (void)in;
     cpu_need_cpl0(c);
+    drain_stores();
     cpu_wrmsr(c, (uint32_t)c->gpr[X86_RCX], get_pair(c));
 }
 
@@ -75,6 +76,7 @@ static void exec_rdpmc(struct cpu *c, const struct insn *in)
 static void exec_cpuid(struct cpu *c, const struct insn *in)
 {
     (void)in;
+    drain_stores();
     cpu_cpuid(c);
 }
 

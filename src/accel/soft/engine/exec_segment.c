@@ -95,6 +95,7 @@ static void exec_lldt(struct cpu *c, const struct insn *in)
 
     need_protected(c);
     cpu_need_cpl0(c);
+    drain_stores();
     uint16_t sel = get_word(c, in, 0);
     if (!(sel & 0xfffc)) {
         c->ldtr = (struct x86_seg){.sel = sel, .attr = X86_SEG_UNUSABLE};
@@ -115,6 +116,7 @@ static void exec_ltr(struct cpu *c, const struct insn *in)
 
     need_protected(c);
     cpu_need_cpl0(c);
+    drain_stores();
     uint16_t sel = get_word(c, in, 0);
     if (!(sel & 0xfffc))
         cpu_gp(c, 0);

@@ -17,6 +17,14 @@ bool exec_msr_setup(struct insn *out,
                     const ZydisDecodedInstruction *zi); /* MSR, TSC, CPUID, XCR, hypercalls */
 bool exec_io_setup(struct insn *out, const ZydisDecodedInstruction *zi); /* IN, OUT, INS, OUTS */
 
+/* Serializing instructions (SDM 3A 8.3): all that was stored before them is seen by other CPUs before
+ * anything is loaded behind them. What goes outside (IN, OUT, device memory) has such a barrier of its own
+ * (world.c). */
+static inline void drain_stores(void)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 static inline void need_feature(struct cpu *c, uint32_t feature)
 {
     if (!cpu_has(c, feature))
