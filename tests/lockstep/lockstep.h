@@ -85,7 +85,8 @@ struct plan {
     uint64_t limit;     /* instructions */
     uint64_t stride;
     uint64_t memory_each; /* instructions between comparisons of memory */
-    uint64_t memory_from; /* at each stop from here on */
+    uint64_t memory_from; /* from here on at each stop, */
+    uint64_t memory_skip; /* or each so many */
     uint64_t fine_from;   /* stop wherever the translator looks */
     uint64_t isolate_at;
     unsigned seed;

@@ -63,7 +63,12 @@ static void search(struct plan p, struct result *r)
     if (!again(&p, r, "memory at each stop"))
         return;
     p.fine_from = r->good;
+    p.memory_skip = 32; /* there are many, and memory is large */
     if (!again(&p, r, "wherever it looks"))
+        return;
+    p.memory_from = r->good;
+    p.memory_skip = 1;
+    if (!again(&p, r, "memory at each of these"))
         return;
     p.isolate_at = r->good;
     uint64_t bad = r->bad;
@@ -141,6 +146,7 @@ int main(int argc, char **argv)
                      .stride = 3000,
                      .memory_each = 1000000,
                      .memory_from = UINT64_MAX,
+                     .memory_skip = 1,
                      .fine_from = UINT64_MAX,
                      .isolate_at = UINT64_MAX,
                      .seed = 1};

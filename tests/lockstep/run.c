@@ -41,6 +41,20 @@ static void failed(struct result *r, const char *why)
     snprintf(r->why, sizeof r->why, "%s", why);
 }
 
+static bool memory_due(const struct plan *p, uint64_t count, uint64_t last, uint64_t stops)
+{
+    return count >= p->memory_from ? stops % p->memory_skip == 0 : count - last >= p->memory_each;
+}
+
+static uint64_t last_good(const struct plan *p, uint64_t stop, uint64_t last_memory)
+{
+    if (stop < p->memory_from)
+        return last_memory;
+    if (p->memory_skip == 1)
+        return stop;
+    return last_memory > p->memory_from ? last_memory : p->memory_from;
+}
+
 /* From stop to stop. */
 static void together(const struct plan *p, struct side *ref, struct side *sut, struct result *r)
 {
@@ -56,12 +70,11 @@ static void together(const struct plan *p, struct side *ref, struct side *sut, s
         if (!side_run(sut, next) || !side_run(ref, sut->c->icount))
             return failed(r, "an engine failed");
         bool last = sut->ended || sut->c->icount >= p->limit,
-             memory =
-                 last || sut->c->icount >= p->memory_from || sut->c->icount - last_memory >= p->memory_each;
+             memory = last || memory_due(p, sut->c->icount, last_memory, r->stops);
         r->stops++;
         if (differ(ref, sut, r, memory, false)) {
             r->differs = true;
-            r->good = p->memory_from == UINT64_MAX ? last_memory : count;
+            r->good = last_good(p, count, last_memory);
             r->bad = sut->c->icount;
             if (p->verbose)
                 differ(ref, sut, r, memory, true);
