@@ -4,6 +4,7 @@
 #include "accel/accel.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/range.h"
 #include "board/map.h"
 #include "board/microvm.h"
 #include "device/core/device.h"
@@ -12,6 +13,7 @@
 #include "device/pc/ioapic.h"
 #include "device/pc/pic.h"
 #include "device/virtio/console.h"
+#include "guest/bus.h"
 #include "state/state.h"
 
 enum { MAX_SAVED = 64 };
@@ -173,6 +175,33 @@ int board_write_blobs(struct board *b, struct err *e)
                            (unsigned long long)b->blob[i].gpa);
     }
     return 0;
+}
+
+/* 8259A: edges, cascade on line 2, vectors from 8 and 0x70, the timer's line let through; 8254: counter 0 a
+ * square wave with the longest period, 18.2 Hz. */
+void board_bios_interrupts(struct board *b)
+{
+    static const struct {
+        uint16_t port;
+        uint8_t value;
+    } writes[] = {
+        {PORT_PIC_MASTER, 0x11},
+        {PORT_PIC_MASTER + 1, 0x08},
+        {PORT_PIC_MASTER + 1, 0x04},
+        {PORT_PIC_MASTER + 1, 0x01},
+        {PORT_PIC_MASTER + 1, 0xfa},
+        {PORT_PIC_SLAVE, 0x11},
+        {PORT_PIC_SLAVE + 1, 0x70},
+        {PORT_PIC_SLAVE + 1, 0x02},
+        {PORT_PIC_SLAVE + 1, 0x01},
+        {PORT_PIC_SLAVE + 1, 0xff},
+        {PORT_PIT + 3, 0x36},
+        {PORT_PIT, 0},
+        {PORT_PIT, 0},
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(writes); i++)
+        bus_write(b->cfg.bus, writes[i].port, 1, writes[i].value);
 }
 
 uint64_t board_rsdp(const struct board *b)

@@ -139,7 +139,10 @@ struct board_blob {
 };
 unsigned board_blobs(const struct board *b, const struct board_blob **list);
 int board_write_blobs(struct board *b, struct err *e); /* does just that */
-uint64_t board_rsdp(const struct board *b);            /* 0 where acpi is off */
+/* The interrupt controllers and the timer as a BIOS leaves them, for a kernel whose boot protocol asks for
+ * that (Multiboot 0.6.96, 3.2). After board_connect, before the first instruction. */
+void board_bios_interrupts(struct board *b);
+uint64_t board_rsdp(const struct board *b); /* 0 where acpi is off */
 
 /* What the kernel command line must carry (virtio_mmio.device= only where acpi is off): appended with a
  * leading space. */

@@ -198,6 +198,30 @@ static int put_info(struct load *l, uint64_t cmdline, uint64_t modules, uint64_t
     return load_write(l, *gpa, info, sizeof info);
 }
 
+/* The real-mode interrupt table as a BIOS leaves it, for an image that goes there (3.2: the loader leaves the
+ * machine in working order, as a BIOS initialised it). There is no BIOS to call: interrupts of the two 8259A
+ * end at once, all others return. */
+static int put_vectors(struct load *l)
+{
+    enum { VECTORS = 256, MASTER = 0x08, SLAVE = 0x70, LINES = 8, AT_SLAVE = 0, AT_MASTER = 7, AT_IRET = 13 };
+    static const uint8_t code[] = {
+        0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xeb, 0x03, /* push ax; mov al, 20h; out 0a0h, al; jmp +3 */
+        0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf, /* push ax; mov al, 20h; out 20h, al; pop ax; iret */
+    };
+    uint32_t vector[VECTORS];
+    uint64_t at;
+
+    if (!place_is_ram(&l->place, 0, sizeof vector) || !place_is_free(&l->place, 0, sizeof vector))
+        return 0; /* it is the kernel's */
+    int r = load_low(l, sizeof code, 16, &at);
+    for (unsigned v = 0; v < VECTORS; v++) {
+        unsigned entry = v - MASTER < LINES ? AT_MASTER : v - SLAVE < LINES ? AT_SLAVE : AT_IRET;
+        vector[v] = (uint32_t)(at >> 4) << 16 | entry;
+    }
+    r = r ? r : load_write(l, at, code, sizeof code);
+    return r ? r : load_write(l, 0, vector, sizeof vector);
+}
+
 int multiboot_boot(struct load *l, const struct src *s, uint32_t header_off)
 {
     struct mb_header h = {0};
@@ -220,6 +244,7 @@ int multiboot_boot(struct load *l, const struct src *s, uint32_t header_off)
     r = r ? r : load_cmdline(l, s->name, MB_CMDLINE_MAX - 1, &cmdline);
     r = r ? r : load_modules(l, &modules);
     r = r ? r : put_info(l, cmdline, modules, &info);
+    r = r ? r : put_vectors(l);
     r = r ? r : cpu_flat32(l, entry);
     if (r)
         return r;

@@ -29,6 +29,8 @@ static int load_into(struct vm *vm, const char *cmdline, struct x86_state *bsp, 
                              .ranges = n,
                              .decompress = vm->cfg.kernel_decompress};
     int r = boot_load(&bc, vm->mem, bsp, &info, e);
+    if (!r && info.entry == BOOT_ENTRY_MULTIBOOT)
+        board_bios_interrupts(vm->board);
     if (!r)
         log_guest(NULL, LOG_INFO, "%s: %s entry at 0x%llx, %s", vm->cfg.kernel, boot_entry_name(info.entry),
                   (unsigned long long)info.entry_gpa, info.packed ? info.packed : "not packed");

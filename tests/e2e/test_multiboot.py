@@ -27,6 +27,13 @@ def test_kernel_finds_command_line_module_and_memory(module, memory, top):
     assert abs(int(lines["memory"], 16) - top) <= 0x100000, r.stdout
 
 
+def test_the_timer_ticks_where_a_bios_has_put_it(module):
+    """The loader must leave the interrupt controller with the values of a BIOS (Multiboot 0.6.96, 3.2)."""
+    r = run(module)
+    assert r.returncode == DONE, r.stdout + r.stderr
+    assert "vector: 00000008" in r.stdout, r.stdout
+
+
 def test_module_of_several_pages_arrives_whole(tmp_path):
     module = tmp_path / "big"
     text = "".join(f"{i:07x}" for i in range(3000))

@@ -1,7 +1,8 @@
 /*
  * multiboot: an ELF32 kernel with a Multiboot header and one module (Multiboot 0.6.96). It prints the command line,
- * the module's own line, the module's text and the highest RAM byte below 4 GiB that the memory map names, and ends
- * by port 0xf4 with 5, or with the number of the check that failed.
+ * the module's own line, the module's text, the highest RAM byte below 4 GiB that the memory map names and which
+ * vector of the interrupt controller wakes it from HLT, and ends by port 0xf4 with 5, or with the number of the check
+ * that failed.
  */
 #define MAGIC 0x1badb002
 #define FLAGS 3 /* modules on page boundaries, memory information */
@@ -64,6 +65,10 @@ start:
     call print
     call top_of_memory
     call print_hex
+    mov $label_vector, %esi
+    call print
+    call await_interrupt
+    call print_hex
     mov $10, %al
     call put
     mov $5, %eax
@@ -80,6 +85,38 @@ leave:
     out %eax, $0xf4
 1:  hlt
     jmp 1b
+
+/* EAX: the vector of the first external interrupt. A BIOS has left the timer ticking at IRQ 0, which is vector 8. */
+await_interrupt:
+    xor %ecx, %ecx
+1:  lea vectors(,%ecx,8), %eax
+    mov %ax, idt(,%ecx,8)
+    mov %cs, idt+2(,%ecx,8)
+    movw $0x8e00, idt+4(,%ecx,8)
+    shr $16, %eax
+    mov %ax, idt+6(,%ecx,8)
+    inc %ecx
+    cmp $32, %ecx
+    jb 1b
+    lidt idtr
+    sti
+    hlt
+    cli
+    mov seen, %eax
+    ret
+
+    .balign 8
+vectors: /* eight bytes each */
+    .set v, 0
+    .rept 32
+    push $v
+    jmp.d32 any_vector
+    nop
+    .set v, v + 1
+    .endr
+any_vector:
+    pop seen
+    iret
 
 /* EAX: the end of the last type 1 range below 4 GiB. */
 top_of_memory:
@@ -147,6 +184,12 @@ label_cmdline: .asciz "cmdline: "
 label_module: .asciz "\nmodule: "
 label_text: .asciz "\ntext: "
 label_memory: .asciz "\nmemory: "
+label_vector: .asciz "\nvector: "
+seen: .long -1
+    .balign 8
+idt: .space 32 * 8
+idtr: .word . - idt - 1
+    .long idt
 label_failed: .asciz "failed: "
     .section .bss
     .space 4096

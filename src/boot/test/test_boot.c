@@ -272,6 +272,23 @@ static void assert_multiboot(struct machine *m, uint64_t entry)
     }
 }
 
+/* Vectors of the interrupt controllers lead to an end of interrupt there, all others to an IRET. */
+static void assert_vectors(struct machine *m)
+{
+    static const uint64_t master = 0xcf5820e620b050, slave = 0x3eba0e620b050;
+
+    for (uint64_t v = 0; v < 256; v++) {
+        uint64_t far = peek(m, v * 4, 4), at = (far >> 16) * 16 + (far & 0xffff);
+
+        if (v >= 8 && v < 16)
+            assert_int_equal(peek(m, at, 8) & ((1ull << 56) - 1), master);
+        else if (v >= 0x70 && v < 0x78)
+            assert_int_equal(peek(m, at, 8) & ((1ull << 56) - 1), slave);
+        else
+            assert_int_equal(peek(m, at, 1), 0xcf);
+    }
+}
+
 static void a_multiboot_elf_gets_its_modules_behind_it_with_their_arguments(void **state)
 {
     static const char one[] = "NR_CPUS=1\n", two[] = "xy";
@@ -299,6 +316,7 @@ static void a_multiboot_elf_gets_its_modules_behind_it_with_their_arguments(void
         assert_int_equal(peek(&m, list + 4, 4), 0x40200a);
         assert_text(&m, peek(&m, list + 8, 4), "env");
         assert_int_equal(peek(&m, 0x402000, 8), 0x3d535550435f524e);
+        assert_vectors(&m);
         buf_free(&b);
         machine_down(&m);
     }
