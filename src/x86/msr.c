@@ -85,6 +85,8 @@ static const struct x86_msr_info table[] = {
     ROW(MSR_FS_BASE, 2, "IA32_FS_BASE..GS_BASE", 0, ALL, X86_MSR_FIELD | X86_MSR_CANONICAL, X86_F_LM),
     ROW(MSR_KERNEL_GS_BASE, 1, "IA32_KERNEL_GS_BASE", 0, ALL, X86_MSR_SAVE | X86_MSR_CANONICAL, X86_F_LM),
     ROW(MSR_TSC_AUX, 1, "IA32_TSC_AUX", 0, 0xffffffff, X86_MSR_SAVE, X86_F_RDTSCP),
+    /* Four counters that no CPUID bit tells of (APM 2 13.2.1): they do not count, which Linux finds out. */
+    ROW(0xc0010000, 8, "PERF_CTL0..PERF_CTR3", 0, 0, X86_MSR_IGNORE | X86_MSR_AMD, NONE),
     ROW(0xc0010010, 1, "SYSCFG", 0, 0, X86_MSR_IGNORE | X86_MSR_AMD, NONE),
     /* The TSC runs at the P0 frequency (bit 24): Linux looks. */
     ROW(0xc0010015, 1, "HWCR", 1 << 24, 0, X86_MSR_IGNORE | X86_MSR_AMD, NONE),

@@ -64,6 +64,10 @@ static void an_msr_without_its_feature_is_not_found(void **state)
     assert_null(x86_msr_find(&with, MSR_KVM_SYSTEM_TIME_OLD));
     assert_null(x86_msr_find(&with, 0x4b564d02)); /* asynchronous page faults */
     assert_null(x86_msr_find(&with, 0xc0010015)); /* not this vendor's */
+    assert_null(x86_msr_find(&with, 0xc0010007));
+    struct x86_cpuid amd = cpuid("default,vendor=AuthenticAMD", 0);
+    assert_non_null(x86_msr_find(&amd, 0xc0010007)); /* PERF_CTR3 is there without a feature */
+    assert_null(x86_msr_find(&amd, 0xc0010008));
     assert_null(x86_msr_find(&with, MSR_XSS));
     assert_null(x86_msr_find(&with, 0xffffffff));
     assert_null(x86_msr_find(&with, 0));
