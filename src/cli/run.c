@@ -7,15 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "base/log.h"
 #include "cli/options.h"
 #include "gdb/gdb.h"
 #include "host/host.h"
-#include "host/loop.h"
+#include "host/signals.h"
 #include "vm/vm.h"
 
 struct run {
@@ -174,25 +172,20 @@ static const struct option_def options[] = {
 
 /* ---- running ---- */
 
-struct signals {
+struct asked {
     struct vm *vm;
-    int fd;
-    bool asked; /* the power button was pressed for a first SIGTERM */
+    bool already; /* the power button was pressed for a first SIGTERM */
 };
 
 /* SIGTERM and SIGHUP press the power button, a second one ends at once; SIGINT (no raw terminal) ends at
  * once. */
-static void on_signal(void *opaque, uint32_t events)
+static void on_signal(void *opaque, int number)
 {
-    struct signals *s = opaque;
-    struct signalfd_siginfo info;
-    (void)events;
-    if (read(s->fd, &info, sizeof info) != sizeof info)
-        return;
-    if (info.ssi_signo == SIGWINCH)
+    struct asked *s = opaque;
+    if (number == SIGWINCH)
         vm_console_resized(s->vm);
-    else if (info.ssi_signo != SIGINT && !s->asked && vm_power_button(s->vm))
-        s->asked = true;
+    else if (number != SIGINT && !s->already && vm_power_button(s->vm))
+        s->already = true;
     else
         vm_quit(s->vm);
 }
@@ -287,11 +280,11 @@ static int run_machine(struct run *run, struct err *e)
     }
     int status = EXIT_OTHER;
     struct gdb *gdb = NULL;
-    struct signals signals = {.vm = vm, .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
-    struct loop_fd *source = loop_add_fd(vm_loop(vm), signals.fd, EPOLLIN, on_signal, &signals, e);
-    if (source && run->cfg.gdb)
+    struct asked asked = {.vm = vm};
+    struct signals *signals = signals_new(vm_loop(vm), &set, on_signal, &asked, e);
+    if (signals && run->cfg.gdb)
         gdb = gdb_new(vm, run->cfg.gdb, e);
-    if (!source || (run->cfg.gdb && !gdb)) {
+    if (!signals || (run->cfg.gdb && !gdb)) {
         complain(e);
     } else {
         say_what_runs(vm);
@@ -304,8 +297,7 @@ static int run_machine(struct run *run, struct err *e)
             print_profile(vm);
     }
     gdb_free(gdb);
-    loop_del_fd(source);
-    close(signals.fd);
+    signals_free(signals);
     vm_free(vm);
     return status;
 }
