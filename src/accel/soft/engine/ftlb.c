@@ -21,8 +21,10 @@ static inline void clear_entry(struct ftlb *f, unsigned i)
 
 static void clear_stack(struct cpu *c, unsigned set)
 {
-    c->x.ftlb[set].stack = (struct ftlb_entry){
-        .read = FTLB_NO_STACK, .write = FTLB_NO_STACK, .host = (uintptr_t)c->self->x.nowhere};
+    c->x.ftlb[set].stack = (struct ftlb_entry){.read = FTLB_NO_STACK,
+                                               .write = FTLB_NO_STACK,
+                                               .host = (uintptr_t)c->self->x.nowhere,
+                                               .addend = (uintptr_t)c->self->x.nowhere - FTLB_NO_STACK};
 }
 
 void ftlb_init(struct cpu *c)
@@ -85,6 +87,7 @@ void ftlb_fill(struct cpu *c, enum tlb_set set, enum tlb_kind kind, uint64_t lin
         clear_entry(f, i);
     }
     e->host = (uintptr_t)p->host & ~0xfffull;
+    e->addend = e->host - page;
     if (kind == TLB_READ) {
         e->read = page;
         if (!SEED_BUG(32))

@@ -4,11 +4,18 @@
  */
 #include "accel/soft/engine/xlate.h"
 
-/* ModRM and displacement: the operand at [R10 + disp], or the register. */
+/* ModRM, SIB and displacement: the operand in memory, or the register. */
 static void emit_modrm(struct xemit *e, const struct xinsn *x, unsigned reg, unsigned rm)
 {
     if (!x->mem) {
         x8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
+    } else if (x->direct) {
+        unsigned mod = !x->disp && (rm & 7) != 5 ? 0 : x->disp == (int8_t)x->disp ? 1 : 2;
+        XB(e, (uint8_t)(mod << 6 | (reg & 7) << 3 | 4), (uint8_t)((H_R11 & 7) << 3 | (rm & 7)));
+        if (mod == 1)
+            x8(e, (uint8_t)x->disp);
+        else if (mod == 2)
+            x32(e, (uint32_t)x->disp);
     } else if (!x->disp) {
         x8(e, (reg & 7) << 3 | (rm & 7));
     } else if (x->disp == (int8_t)x->disp) {
@@ -22,7 +29,7 @@ static void emit_modrm(struct xemit *e, const struct xinsn *x, unsigned reg, uns
 /* Host numbers for the fields of one instruction. */
 struct fields {
     unsigned reg, rm, v, op; /* 0..15, of ModRM.reg, ModRM.rm, VEX.vvvv, the opcode's low bits */
-    unsigned scratch[2], guest[2], count, room;
+    unsigned scratch[2], guest[2], count, room, spare;
     bool high, write[2];
 };
 
@@ -41,7 +48,7 @@ static unsigned bind(struct fields *f, unsigned g, bool write)
         if (f->count == f->room)
             return 0xff;
         f->guest[f->count] = g;
-        f->scratch[f->count] = f->count ? H_R10 : H_R11;
+        f->scratch[f->count] = f->count ? H_R10 + H_R11 - f->spare : f->spare;
         f->write[f->count++] = false;
     }
     f->write[i] |= write;
@@ -106,7 +113,8 @@ static void emit_legacy(struct xemit *e, const struct xinsn *x, const struct fie
             ((b == 0xf2 || b == 0xf3) && mandatory))
             x8(e, b);
     }
-    unsigned rex = (had_rex && zi->raw.rex.W ? 8u : 0) | (f->reg >> 3) << 2 | f->rm >> 3 | f->op >> 3;
+    unsigned rex = (had_rex && zi->raw.rex.W ? 8u : 0) | (f->reg >> 3) << 2 | f->rm >> 3 | f->op >> 3 |
+                   (x->mem && x->direct ? 2u : 0);
     if (rex || had_rex)
         x8(e, 0x40 | rex);
     if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
@@ -140,8 +148,9 @@ static void emit_vex(struct xemit *e, const struct xinsn *x, const struct fields
         has_v |= x->ops[i].encoding == ZYDIS_OPERAND_ENCODING_NDSNDD;
     if (has_v)
         last = (last & ~0x78u) | (~f->v & 15) << 3;
-    XB(e, 0xc4, (uint8_t)((f->reg >> 3 ? 0 : 0x80) | 0x40 | (f->rm >> 3 ? 0 : 0x20) | map), (uint8_t)last,
-       zi->opcode);
+    XB(e, 0xc4,
+       (uint8_t)((f->reg >> 3 ? 0 : 0x80) | (x->mem && x->direct ? 0 : 0x40) | (f->rm >> 3 ? 0 : 0x20) | map),
+       (uint8_t)last, zi->opcode);
     if (zi->attributes & ZYDIS_ATTRIB_HAS_MODRM) /* VZEROUPPER has none */
         emit_modrm(e, x, f->reg, f->rm);
 }
@@ -149,17 +158,18 @@ static void emit_vex(struct xemit *e, const struct xinsn *x, const struct fields
 bool xinsn_emit(struct xemit *e, const struct xinsn *x)
 {
     const ZydisDecodedInstruction *zi = &x->zi;
-    struct fields f = {.room = x->mem ? 1 : 2};
+    unsigned operand = x->direct ? x->base : H_R10;
+    struct fields f = {.room = x->mem ? 1 : 2, .spare = x->spare};
 
     if (zi->attributes & ZYDIS_ATTRIB_HAS_MODRM) { /* an opcode extension stays; a field unused is copied */
         f.reg = zi->raw.modrm.reg;
-        f.rm = x->mem ? H_R10 : zi->raw.modrm.rm;
+        f.rm = x->mem ? operand : zi->raw.modrm.rm;
     }
     for (unsigned i = 0; i < zi->operand_count_visible; i++)
         if (!bind_operand(&f, &x->ops[i]))
             return false;
     if (x->mem)
-        f.rm = H_R10;
+        f.rm = operand;
     if (f.high && (x->mem || f.reg >= 8 || f.rm >= 8 || (zi->attributes & ZYDIS_ATTRIB_HAS_REX)))
         return false;
     for (unsigned i = 0; i < f.count; i++)

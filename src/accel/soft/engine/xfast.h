@@ -24,7 +24,7 @@ enum { FTLB_SIZE = 1 << 16, FTLB_SETS = 3, FTLB_LOG = 4096, FTLB_SHIFT = 5 };
 struct ftlb_entry {
     uint64_t read, write; /* tags: linear address of the page */
     uint64_t host;        /* its host address */
-    uint64_t pad;
+    uint64_t addend;      /* from linear addresses to host addresses */
 };
 _Static_assert(sizeof(struct ftlb_entry) == 1 << FTLB_SHIFT, "how translated code finds an entry");
 

@@ -3,9 +3,10 @@
  *
  * Pushes in a row, fields of one structure, a frame's slots: instructions that follow each other and access
  * memory at constant distances from one register. The first of them probes for all the bytes from the lowest
- * to the highest, as one access that must lie on one page and may be written if any of them writes; R10 then
- * holds the host address of the lowest byte until the last has used it. When the probe fails, the interpreter
- * executes all instructions up to the last (xout.c).
+ * to the highest, as one access that must lie on one page and may be written if any of them writes. Until the
+ * last has used it, R11 then leads from the register's addresses to the host's; or, where the register is the
+ * stack pointer or not in a host register, R10 holds the host address of the lowest byte. When the probe
+ * fails, the interpreter executes all instructions up to the last (xout.c).
  */
 #include "accel/soft/engine/xmake.h"
 
@@ -96,8 +97,8 @@ static bool access_of(const struct xinsn *x, struct access *a)
     }
 }
 
-/* It leaves R10 alone when it is not an access of the group. */
-static bool spares_r10(const struct xinsn *x)
+/* It leaves R10 or R11 alone when it is not an access of the group. */
+static bool spares_scratch(const struct xinsn *x)
 {
     switch ((enum xkind)x->kind) {
     case XK_PLAIN:
@@ -158,6 +159,11 @@ static bool moves_sp(const struct xinsn *x, int32_t *by)
     }
 }
 
+bool xgroup_direct(const struct xgroup *g)
+{
+    return g->base != X86_RSP && x_host(g->base) != X_IN_MEMORY;
+}
+
 /* The group that begins with instruction `first`; false: it would be of one. */
 static bool find(struct maker *m, unsigned first)
 {
@@ -188,7 +194,7 @@ static bool find(struct maker *m, unsigned first)
             g.last = (uint8_t)i;
             off[i - first] = low;
             members++;
-        } else if (!spares_r10(x))
+        } else if (!spares_scratch(x))
             break;
         branched |= x->kind == XK_JCC;
         if (moves)
@@ -199,11 +205,17 @@ static bool find(struct maker *m, unsigned first)
     if (members < 2)
         return false;
     g.base = (uint8_t)base;
-    for (unsigned i = first; i <= g.last; i++)
-        if (off[i - first] != INT32_MIN) {
-            m->insn[i].grouped = 1;
-            m->insn[i].disp = off[i - first] - g.low;
-        }
+    bool direct = xgroup_direct(&g);
+    for (unsigned i = first; i <= g.last; i++) {
+        struct xinsn *x = &m->insn[i];
+        x->spare = direct ? H_R10 : H_R11;
+        if (off[i - first] == INT32_MIN)
+            continue;
+        x->grouped = 1;
+        x->direct = direct;
+        x->base = (uint8_t)x_host(base);
+        x->disp = direct ? off[i - first] : off[i - first] - g.low;
+    }
     m->group[m->groups++] = g;
     m->insn[first].group = (uint8_t)m->groups;
     return true;

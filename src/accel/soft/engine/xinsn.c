@@ -497,7 +497,8 @@ static enum xkind kind_of(const struct cpu *c, struct xinsn *x)
 
 void xinsn_classify(const struct cpu *c, struct xinsn *x)
 {
-    x->mem = x->vec = x->reads = x->writes = x->keep_cf = x->grouped = x->group = 0;
+    x->mem = x->vec = x->reads = x->writes = x->keep_cf = x->grouped = x->group = x->direct = 0;
+    x->spare = H_R11;
     x->disp = 0;
     x->kind = (uint8_t)kind_of(c, x);
     if (x->kind == XK_STUB || x->kind == XK_STUB_END)

@@ -277,9 +277,9 @@ void xmake_count(struct maker *m, unsigned from)
         return;
     uint8_t *before = e->p;
     if (m->state == XF_HOST) {
-        x_load(e, H_R11, XOFF(icount));
-        x_lea(e, true, H_R11, H_R11, 0xff, 1, (int32_t)n);
-        x_store(e, H_R11, XOFF(icount));
+        x_load(e, m->spare, XOFF(icount));
+        x_lea(e, true, m->spare, m->spare, 0xff, 1, (int32_t)n);
+        x_store(e, m->spare, XOFF(icount));
     } else {
         XB(e, 0x65, 0x48, 0x83, 0x04, 0x25); /* add qword gs:[icount], imm8 */
         x32(e, XOFF(icount));
@@ -510,6 +510,7 @@ static void emit_code(struct maker *m, uint64_t end, enum xentry first)
     bool more = true;
 
     m->sp_late = 0;
+    m->spare = H_R11;
     m->poll = emit_entry(&m->e, m->k, m->u, first);
     m->u->entry[XE_BODY] = code_offset(m->k, m->e.p);
     if (!m->count) { /* undefined, or it runs into a page that nobody has looked at yet */

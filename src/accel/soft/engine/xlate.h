@@ -237,6 +237,11 @@ struct xinsn {
     uint8_t keep_cf; /* INC, DEC: of the flags only CF is kept */
     uint8_t grouped; /* its access is one of a group's, at R10 + disp */
     uint8_t group;   /* a group begins with it: number + 1 */
+    uint8_t
+        direct; /* its memory operand is at [base + R11 + disp], base a host register; else at [R10 + disp] */
+    uint8_t base;
+    uint8_t
+        spare; /* the host register that it may use, where one is enough: R11, or R10 while R11 is in use */
     int32_t disp;
 };
 

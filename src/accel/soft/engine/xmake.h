@@ -45,6 +45,7 @@ struct maker {
     uint8_t state;               /* enum xflags */
     bool failed;                 /* no room for what belongs to it */
     bool ambiguous;              /* state XF_ANY where it must be known */
+    uint8_t spare;               /* R11, or R10 while R11 is in use */
     int sp_late;                 /* bytes that R15 has yet to be moved by: pushes and pops of a group */
     unsigned groups;
     struct xgroup group[XUNIT_INSNS / 2];
@@ -87,9 +88,11 @@ void xmake_put_reg(struct maker *m, unsigned g, unsigned from); /* guest registe
  * address, becomes the host address of n bytes, aligned to `align`. */
 void xmake_address(struct maker *m, const struct xinsn *x, const ZydisDecodedOperand *op);
 void xmake_add_base(struct maker *m, ZydisRegister seg);
+void xmake_probe_direct(struct maker *m, unsigned index, unsigned n,
+                        bool write); /* R11 = what leads to the host */
 void xmake_probe(struct maker *m, unsigned index, unsigned n, bool write, unsigned align);
-void xmake_probe_stack(struct maker *m, unsigned index, unsigned n,
-                       bool write); /* most likely the stack's page */
+/* Most likely the stack's page; direct: as above. */
+void xmake_probe_stack(struct maker *m, unsigned index, unsigned n, bool write, bool direct);
 /* The same for the glue. R10 = offset in the page of the linear address R10, R11 what xprobe_end wants; above
  * (unsigned): not known. Then R10 = host address. */
 void xprobe_begin(struct xemit *e, const struct xcache *k, unsigned set, unsigned n, bool write);
@@ -103,6 +106,8 @@ bool xmake_direct_lea(const struct xinsn *x);
 /* ---- xgroup.c ---- */
 
 void xgroup_plan(struct maker *m);
+/* Its operands are found by R11 and its base, which does not change before its last access; else by R10. */
+bool xgroup_direct(const struct xgroup *g);
 
 /* ---- xsys.c ---- */
 

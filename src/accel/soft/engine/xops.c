@@ -61,13 +61,13 @@ void xmake_move_sp(struct maker *m, int by)
 void xmake_push_place(struct maker *m, unsigned index)
 {
     x_lea(&m->e, true, H_R10, H_R15, 0xff, 1, -8);
-    xmake_probe_stack(m, index, 8, true);
+    xmake_probe_stack(m, index, 8, true, false);
 }
 
 void xmake_pop_place(struct maker *m, unsigned index)
 {
     x_mov(&m->e, H_R10, H_R15);
-    xmake_probe_stack(m, index, 8, false);
+    xmake_probe_stack(m, index, 8, false, false);
 }
 
 /* op reg, [r10 + at] */
@@ -117,9 +117,12 @@ static void emit_group(struct maker *m, unsigned index)
     }
     x_lea(&m->e, true, H_R10, base, 0xff, 1, g->low);
     if (g->base == X86_RSP)
-        xmake_probe_stack(m, index, g->bytes, g->write);
+        xmake_probe_stack(m, index, g->bytes, g->write, false);
+    else if (xgroup_direct(g))
+        xmake_probe_direct(m, index, g->bytes, g->write);
     else
         xmake_probe(m, index, g->bytes, g->write, 1);
+    m->spare = xgroup_direct(g) ? H_R10 : H_R11;
     for (; stubs < m->stubs; stubs++) {
         m->stub[stubs].group = m->insn[index].group;
         m->stub[stubs].probe = from;
@@ -191,7 +194,7 @@ static void emit_pop(struct maker *m, unsigned index)
 static void emit_leave(struct maker *m, unsigned index)
 {
     x_mov(&m->e, H_R10, H_RBP);
-    xmake_probe_stack(m, index, 8, false);
+    xmake_probe_stack(m, index, 8, false, false);
     x_lea(&m->e, true, H_R15, H_RBP, 0xff, 1, 8);
     load_r10(m, H_RBP, 0);
 }
@@ -307,8 +310,10 @@ static void emit_plain(struct maker *m, unsigned index)
     unsigned stubs = m->stubs;
     uint8_t state = m->state;
 
-    if (x->mem && !x->grouped)
+    if (x->mem && !x->grouped) {
+        m->spare = H_R11;
         xmake_memory(m, index);
+    }
     if (x->keep_cf) {
         restore_cf(m);
     } else if (x->reads)

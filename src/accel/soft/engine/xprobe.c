@@ -70,6 +70,17 @@ void xprobe_end(struct xemit *e, unsigned set)
                   (uint32_t)offsetof(struct ftlb_entry, host));
 }
 
+void xmake_probe_direct(struct maker *m, unsigned index, unsigned n, bool write)
+{
+    xmake_spoil_flags(m);
+    xprobe_begin(&m->e, m->k, m->u->set, n, write);
+    x_jcc(&m->e, CC_A);
+    xmake_stub(m, STUB_SLOW, index)->access = 1;
+    x_gs_base(&m->e, 0x8b, H_R11, H_R11,
+              XOFF(x.ftlb) + m->u->set * (uint32_t)sizeof(struct ftlb) + (uint32_t)offsetof(struct ftlb, e) +
+                  (uint32_t)offsetof(struct ftlb_entry, addend));
+}
+
 /* R10: linear address in, host address out, for an access of n bytes; by the stub when the fast TLB does not
  * know it. */
 void xmake_probe(struct maker *m, unsigned index, unsigned n, bool write, unsigned align)
@@ -101,7 +112,7 @@ static size_t tag_field(bool write)
     return write ? offsetof(struct ftlb_entry, write) : offsetof(struct ftlb_entry, read);
 }
 
-void xmake_probe_stack(struct maker *m, unsigned index, unsigned n, bool write)
+void xmake_probe_stack(struct maker *m, unsigned index, unsigned n, bool write, bool direct)
 {
     struct xemit *e = &m->e;
 
@@ -115,7 +126,10 @@ void xmake_probe_stack(struct maker *m, unsigned index, unsigned n, bool write)
     s->write = write;
     s->bytes = (uint16_t)n;
     s->back = e->p;
-    x_gs(e, true, 0x03, H_R10, stack_entry(m->u->set, offsetof(struct ftlb_entry, host))); /* add */
+    if (direct)
+        x_load(e, H_R11, stack_entry(m->u->set, offsetof(struct ftlb_entry, addend)));
+    else
+        x_gs(e, true, 0x03, H_R10, stack_entry(m->u->set, offsetof(struct ftlb_entry, host))); /* add */
 }
 
 /* R10 = linear address - the tag of the stack's entry, R11 = bytes. When the table knows the page it becomes
@@ -123,7 +137,7 @@ void xmake_probe_stack(struct maker *m, unsigned index, unsigned n, bool write)
 static uint64_t find_stack(struct xemit *e, unsigned set, bool write)
 {
     static const size_t fields[] = {offsetof(struct ftlb_entry, read), offsetof(struct ftlb_entry, write),
-                                    offsetof(struct ftlb_entry, host)};
+                                    offsetof(struct ftlb_entry, host), offsetof(struct ftlb_entry, addend)};
     uint32_t table = XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb) + (uint32_t)offsetof(struct ftlb, e);
     uint64_t at = xglue_align(e);
 
@@ -136,7 +150,7 @@ static uint64_t find_stack(struct xemit *e, unsigned set, bool write)
     x32(e, 4096);
     XB(e, 0x4d, 0x39, 0xda); /* cmp r10, r11 */
     uint8_t *fail = x_jcc(e, CC_A);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         x_gs_base(e, 0x8b, H_R11, H_RAX, table + (uint32_t)fields[i]);
         x_store(e, H_R11, stack_entry(set, fields[i]));
     }
@@ -240,6 +254,18 @@ static void probe_constant(struct maker *m, unsigned index, uint64_t at, bool wr
     x_load(e, H_R10, entry + (uint32_t)offsetof(struct ftlb_entry, host));
 }
 
+/* The address is one register, which is in a host register, and a displacement. */
+static bool one_register(const struct xinsn *x, const ZydisDecodedOperand *op)
+{
+    bool no_base = /* as in xmake_address */
+        (x->zi.attributes & ZYDIS_ATTRIB_HAS_SIB) && x->zi.raw.modrm.mod == 0 && x->zi.raw.sib.base == 5;
+
+    return x->zi.address_width == 64 && op->mem.index == ZYDIS_REGISTER_NONE && !no_base &&
+           op->mem.segment != ZYDIS_REGISTER_FS && op->mem.segment != ZYDIS_REGISTER_GS &&
+           ZydisRegisterGetClass(op->mem.base) == ZYDIS_REGCLASS_GPR64 &&
+           x_host((unsigned)ZydisRegisterGetId(op->mem.base)) != X_IN_MEMORY;
+}
+
 void xmake_memory(struct maker *m, unsigned index)
 {
     struct xinsn *x = &m->insn[index];
@@ -253,13 +279,20 @@ void xmake_memory(struct maker *m, unsigned index)
         x->disp = (int32_t)(at & 0xfff);
         return;
     }
+    bool write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    bool stack = op->mem.base == ZYDIS_REGISTER_RSP;
     xmake_address(m, x, op);
-    if (op->mem.base == ZYDIS_REGISTER_RSP && op->mem.index == ZYDIS_REGISTER_NONE &&
-        xmake_alignment(x) == 1 && op->mem.segment != ZYDIS_REGISTER_FS &&
-        op->mem.segment != ZYDIS_REGISTER_GS) {
-        xmake_probe_stack(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+    if (x->kind == XK_PLAIN && xmake_alignment(x) == 1 && one_register(x, op)) {
+        x->direct = 1;
+        x->base = (uint8_t)x_host((unsigned)ZydisRegisterGetId(op->mem.base));
+        x->spare = H_R10;
+        x->disp = op->mem.disp.has_displacement ? (int32_t)op->mem.disp.value : 0;
+        if (stack)
+            xmake_probe_stack(m, index, n, write, true);
+        else
+            xmake_probe_direct(m, index, n, write);
         return;
     }
     xmake_add_base(m, op->mem.segment);
-    xmake_probe(m, index, n, op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, xmake_alignment(x));
+    xmake_probe(m, index, n, write, xmake_alignment(x));
 }
