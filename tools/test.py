@@ -77,6 +77,7 @@ SOAK = {
     "e2e": [Job("e2e-soak", f"{PY} -m pytest -q -p no:cacheprovider tests/e2e -m soak -rs", "pytest", 6 * 3600)],
     "insn": [Job("insn-20m", "build/tests/insn/lab --cases 20000000 --seed 2", timeout=6 * 3600),
              Job("blocks-10m", "build/tests/insn/blocks --cases 10000000 --seed 3", timeout=6 * 3600)],
+    "pairs": [Job("pairs", "tests/guests/pairs.sh 5 1000")],
     "lockstep": [Job("lockstep-long", "tests/lockstep/boot.sh 8", timeout=6 * 3600)],
     "fuzz": [Job("fuzz-hour", "tools/fuzz.sh 3600", timeout=12 * 3600)],
     "workloads": [Job("workloads-all", "make -s workloads", "pytest", 8 * 3600)],

@@ -369,7 +369,7 @@ static void *cpu_main(void *opaque)
 
 static void run(struct machine *m)
 {
-    uint64_t end = host_now_ns() + LIMIT_S * 1000000000ull;
+    uint64_t end = host_now_ns() + LIMIT_S * 1000000000ull + m->effort * 100000000ull;
     struct err e;
 
     clock_start(m->clock);
@@ -382,7 +382,7 @@ static void run(struct machine *m)
     if (!m->done) {
         struct x86_state s;
 
-        machine_fail(m, "no verdict in %d s", LIMIT_S);
+        machine_fail(m, "no verdict in %u s", LIMIT_S + m->effort / 10);
         kick_all(m);
         for (unsigned i = 0; i < m->cpus; i++) {
             pthread_join(m->cpu[i].thread, NULL);
