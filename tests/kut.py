@@ -1,12 +1,14 @@
 """Run kvm-unit-tests' x86 flat images, built elsewhere, on Liege.
 
-    KUT_DIR=DIR [KUT_DIR32=DIR] tests/kut.py [--accel soft|kvm] [--jobs N] [--ledger FILE] [NAME...]
+    KUT_DIR=DIR [KUT_DIR32=DIR] tests/kut.py [--accel soft|kvm] [--tcg] [--jobs N] [--ledger FILE] [NAME...]
 
 KUT_DIR is a built checkout for x86_64, KUT_DIR32 one for i386; without the latter, what exists for i386 only is left
-out. Every test of x86/unittests.cfg is run (or the NAMEs), unless PASS_OVER says why it makes no sense here. A test's
+out. Every test of x86/unittests.cfg is run (or the NAMEs), unless LEFT_OUT says why it makes no sense here; those that
+are for both architectures a second time as NAME-32. The CPU is that of the section, as far as Liege has it. A test's
 verdict is its exit code by port 0xf4 (the machine ends with status 2 * code + 1); a timeout is a failure. The logs go
-to build/kut-logs. --ledger writes the table as Markdown. The exit status is 1 if a test failed which EXPECTED does
-not know. Nothing of that suite is part of this project.
+to build/kut-logs. --tcg runs each test in QEMU's TCG, too, by the section's own options. --ledger writes the table as
+Markdown. The exit status is 1 if a test failed which EXPECTED does not know. Nothing of that suite is part of this
+project.
 """
 import argparse
 import concurrent.futures
@@ -23,33 +25,32 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[1]
 LIEGE = pathlib.Path(os.environ.get("BUILD", TOP / "build")) / "liege"
 LOGS = TOP / "build" / "kut-logs"
-TIMEOUT = 240
-EXIT_SKIP, EXIT_ABORT = 77, 127  # codes a test ends with (port 0xf4), besides 0 and 1
+TIMEOUT, TIMEOUT_TCG = 240, 100
+PASS, FAIL, SKIP, ABORT = 1, 3, 77, 127  # how the machine ends: what the test gives exit(), halved by report.c, * 2 + 1
 
-# Groups and tests that ask for what no model of ours has, or for a machine that is not ours.
-PASS_OVER = [
+# Tests that ask for a machine that is not ours.
+LEFT_OUT = [
+    (r"intel_iommu", "needs an IOMMU, and QEMU's edu device to use it"),
+    (r"vmware_backdoors", "needs VMware's port"),
+    (r"s3", "needs suspend to RAM, and firmware that wakes up from it"),
+]
+# Why tests skip themselves.
+SKIPPED = [
     (r"svm.*", "needs SVM for the guest"),
     (r"vmx(?!exit).*|ept.*", "needs VMX for the guest"),
     (r"pmu.*", "needs a performance monitoring unit"),
     (r"hyperv_.*", "needs Hyper-V's interfaces"),
-    (r"intel_iommu", "needs an IOMMU"),
-    (r"vmware_backdoors", "needs VMware's port"),
-    (r"s3", "needs suspend to RAM and a CMOS firmware"),
-    (r"pku|pks|la57|cet|lam|tsx-ctrl", "a processor feature that no model offers"),
     (r"asyncpf", "asynchronous page faults are not offered"),
     (r"access_fep", "needs KVM's forced emulation prefix"),
-    (r"access-reduced-maxphyaddr", "needs a model with 36 physical address bits"),
-    (r"vmexit_inl_pmtimer", "needs a PM timer"),
+    (r"cet|tsx-ctrl", "a processor feature that is not offered"),
 ]
 # Failures that are understood: test, what of its output may fail (None: the whole test), reason.
-PV_IPI = ("PV IPIs testing", "KVM's hypercall for IPIs is not offered")
-TWO_NMIS = ("multiple nmi", "two NMIs that meet before the first is taken are one, as on a processor; KVM counts two")
-EXPECTED = {
-    "x2apic": [PV_IPI, TWO_NMIS],
-    "xapic": [PV_IPI, TWO_NMIS],
-    "syscall": [(None, "SYSCALL outside 64-bit mode exists on AMD processors only; the models are Intel's")],
-    "realmode": [(None, "waits for a tick of the timer as a BIOS programs it; without that one check all others pass")],
-}
+EXPECTED = {}
+# What QEMU's "max", of which most sections speak, has beyond our portable model; and what KVM always gives a guest.
+MAX = ["+pku", "+pks", "+la57"]
+KVM_GIVES = ["+kvm_pv_ipi"]
+OUR_NAMES = {"tsc-deadline": "tsc_deadline_timer"}
+CHANGES = {"x2apic", "tsc-deadline", "pcid", "invpcid", "umip", "pku", "xsave", "smap", "smep"}  # followed in -cpu
 
 
 def read_cfg(path):
@@ -67,20 +68,51 @@ def read_cfg(path):
     return tests
 
 
-def command(test, folder, accel, env_file):
-    """The command that runs one test."""
-    cpus = test.get("smp", "1")
+def parameters(test, folder, work):
+    """Image, arguments, number of CPUs, MiB of memory and -cpu of one test; writes its environment to `work`."""
     params = test.get("qemu_params", "")
     m = re.search(r"-m (\d+)(g?)", params)
     memory = (int(m.group(1)) * (1024 if m.group(2) else 1)) if m else 512
     args = subprocess.run(["sh", "-c", "echo " + test.get("test_args", "").strip("\"'")], capture_output=True,
                           text=True, check=True).stdout.strip()
-    env_file.write_text(f"NR_CPUS={cpus}\nMEMSIZE={memory}\nTEST_DEVICE=1\nBOOTLOADER=liege\n", encoding="ascii")
-    image = folder / "x86" / test["file"]
-    model = "x86-64-v3" if re.search(r"-cpu (max|host)", params) else "default"
-    return [str(LIEGE), "run", "--accel", accel, "--cpu", model, "--kernel", str(image), "--initrd", str(env_file),
-            "--debug-exit", "--testdev", "--no-reboot", "--cpus", cpus, "--memory", f"{memory}M",
+    cpus = test.get("smp", "1")
+    env = work / "env"
+    env.write_text(f"NR_CPUS={cpus}\nMEMSIZE={memory}\nTEST_DEVICE=1\nBOOTLOADER=liege\n", encoding="ascii")
+    cpu = re.search(r"-cpu (\S+)", params)
+    return folder / "x86" / test["file"], args, cpus, memory, cpu.group(1) if cpu else "qemu64", env
+
+
+def our_cpu(cpu, accel):
+    """What comes nearest to QEMU's `cpu`."""
+    name, *changes = cpu.split(",")
+    spec = ["default"]
+    if accel == "soft":
+        spec += KVM_GIVES + (MAX if name in ("max", "host") else [])
+    for c in changes:
+        if c[0] in "+-" and c[1:] in CHANGES:
+            spec.append(c[0] + OUR_NAMES.get(c[1:], c[1:]))
+        elif c.startswith(("phys-bits=", "vendor=")):
+            spec.append(c)
+    return ",".join(spec)
+
+
+def command(test, folder, accel, work):
+    """The command that runs one test."""
+    image, args, cpus, memory, cpu, env = parameters(test, folder, work)
+    return [str(LIEGE), "run", "--accel", accel, "--cpu", our_cpu(cpu, accel), "--kernel", str(image), "--initrd",
+            str(env), "--debug-exit", "--testdev", "--no-reboot", "--cpus", cpus, "--memory", f"{memory}M",
             "--cmdline", f"{image} {args}".strip()]
+
+
+def tcg_command(test, folder, work):
+    """The same for QEMU, as the suite's own x86/run has it."""
+    image, args, cpus, memory, cpu, env = parameters(test, folder, work)
+    params = re.sub(r"-cpu \S+|-enable-kvm|-m \S+|,kernel-irqchip=split", "", test.get("qemu_params", ""))
+    cpu = re.sub(r"^host", "max", cpu).replace(",hv_passthrough", "").replace(",migratable=no", "")
+    return ["qemu-system-x86_64", "--no-reboot", "-nodefaults", "-device", "pc-testdev", "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=0x4", "-display", "none", "-serial", "stdio", "-device", "pci-testdev",
+            "-machine", "accel=tcg", "-cpu", cpu, "-m", str(memory), "-smp", cpus, "-kernel", str(image), "-initrd",
+            str(env), "-append", args, *shlex.split(params)]
 
 
 def summary(text):
@@ -106,87 +138,139 @@ def known(name, text):
     return "; ".join(f"{what}: {why}" for what, why in rows if what in fails)
 
 
+def folder_of(test):
+    """Where its image is: None if nowhere."""
+    folder = os.environ.get("KUT_DIR32" if test.get("arch") == "i386" else "KUT_DIR")
+    return pathlib.Path(folder) if folder and (pathlib.Path(folder) / "x86" / test["file"]).exists() else None
+
+
+def execute(argv, log, limit):
+    """Run a machine; its exit status (None: no end in time) and what the test says of itself."""
+    with open(log, "wb") as f:
+        f.write((shlex.join(argv) + "\n").encode())
+        f.flush()
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT) as p:
+            try:
+                status = p.wait(limit)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                status = None
+    return status, summary("\n".join(log.read_text(errors="replace").splitlines()[1:]))
+
+
 def run(test, accel):
     """Run one test: (result, note, seconds)."""
     name = test["name"]
-    for pattern, why in PASS_OVER:
-        if re.fullmatch(pattern, name):
+    section = name.removesuffix("-32")
+    for pattern, why in LEFT_OUT:
+        if re.fullmatch(pattern, section):
             return "left out", why, 0.0
-    folder = os.environ.get("KUT_DIR32" if test.get("arch") == "i386" else "KUT_DIR")
-    if not folder:
-        return "left out", "exists for i386 only; no KUT_DIR32", 0.0
-    if not (pathlib.Path(folder) / "x86" / test["file"]).exists():
+    if not folder_of(test):
         return "left out", "not built", 0.0
     limit = max(TIMEOUT, int(test.get("timeout", "0")))
-    if EXPECTED.get(name, [("", "")])[0][0] is None:
-        limit = 20  # understood as a whole: not waited for
     start = time.time()
     with tempfile.TemporaryDirectory() as work:
-        argv = command(test, pathlib.Path(folder), accel, pathlib.Path(work) / "env")
-        log = LOGS / f"{name}.log"
-        with open(log, "wb") as f:
-            f.write((shlex.join(argv) + "\n").encode())
-            f.flush()
-            try:
-                status = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT,
-                                        timeout=limit, check=False).returncode
-            except subprocess.TimeoutExpired:
-                status = None
+        argv = command(test, folder_of(test), accel, pathlib.Path(work))
+        status, note = execute(argv, LOGS / f"{name}.log", limit)
     seconds = time.time() - start
-    note = summary("\n".join(log.read_text(errors="replace").splitlines()[1:]))
     if status is None:
         return "FAIL", f"no end in {limit} s: {note}", seconds
-    if status == 1:
+    if status == PASS:
         # A crash of ours has status 1, too, but not the suite's summary; its absence is told by the note.
         return "pass", note, seconds
-    if status == EXIT_SKIP * 2 + 1 & 0xff:
-        return "skip", note, seconds
-    if status == EXIT_ABORT * 2 + 1:
+    if status == SKIP:
+        return "skip", next((why for pattern, why in SKIPPED if re.fullmatch(pattern, section)), note), seconds
+    if status == ABORT:
         return "FAIL", f"aborted: {note}", seconds
-    return "FAIL", (note if status == 3 else f"status {status}: {note}"), seconds
+    return "FAIL", (note if status == FAIL else f"status {status}: {note}"), seconds
+
+
+def run_tcg(test):
+    """QEMU's word: pass, skip, FAIL, or "" where the suite wants KVM or there is no image."""
+    if test.get("accel") == "kvm" or not folder_of(test):
+        return ""
+    with tempfile.TemporaryDirectory() as work:
+        argv = tcg_command(test, folder_of(test), pathlib.Path(work))
+        status, _ = execute(argv, LOGS / f"{test['name']}.tcg.log", TIMEOUT_TCG)
+    return {PASS: "pass", SKIP: "skip"}.get(status, "FAIL")
+
+
+def chosen(names):
+    """The tests of the suite, or those with these names."""
+    tests = [t for t in read_cfg(pathlib.Path(os.environ["KUT_DIR"]) / "x86" / "unittests.cfg") if "file" in t]
+    both = []
+    for t in tests:
+        both.append(t)
+        short = dict(t, name=t["name"] + "-32", arch="i386")
+        if "arch" not in t and not t["name"].startswith("vmexit") and folder_of(short):
+            both.append(short)
+    return [t for t in both if not names or t["name"] in names]
+
+
+def write_ledger(path, accel, tcg, total, rows):
+    """The table, as Markdown."""
+    head = ["Written by `tests/kut.py --ledger`; see there for how to run it. `skip`: the test itself finds what it "
+            "needs missing; `left out`: not run; `known`: a failure with its reason.",
+            f"Accelerator: {accel}. {total}. Checks against the clock (the APIC timer's) can fail on a busy host; the "
+            "run repeats such a test once."]
+    if tcg:
+        head.append(f"QEMU's TCG on the same images ({tcg}): {count(r[2] for r in rows if r[2])}. It is not asked "
+                    f"where the suite wants KVM; no end in {TIMEOUT_TCG} s is a failure.")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("\n\n".join(["# kvm-unit-tests on Liege", *(textwrap.fill(p, 110) for p in head), ""]))
+        f.write("| test | result | TCG | note |\n|---|---|---|---|\n" if tcg else
+                "| test | result | note |\n|---|---|---|\n")
+        for name, result, other, note in rows:
+            note = note.replace("|", "/")
+            f.write(f"| {name} | {result} | {other} | {note} |\n" if tcg else f"| {name} | {result} | {note} |\n")
+
+
+def count(results):
+    """How many of each."""
+    results = list(results)
+    kinds = ("pass", "known", "skip", "left out", "FAIL")
+    return ", ".join(f"{results.count(k)} {k}" for k in kinds if k in results or k in ("pass", "FAIL"))
+
+
+def judged(test, accel):
+    """Run one test, again if it failed and nothing is known about it: (result, note, seconds)."""
+    for again in (False, True):
+        result, note, seconds = run(test, accel)
+        if result != "FAIL":
+            break
+        why = known(test["name"], (LOGS / f"{test['name']}.log").read_text(errors="replace"))
+        if why:
+            return "known", why, seconds
+        note += " (second attempt)" if again else ""
+    return result, note, seconds
 
 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--accel", default="soft")
+    p.add_argument("--tcg", action="store_true")
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--ledger")
     p.add_argument("names", nargs="*")
     a = p.parse_args()
-    folder = os.environ.get("KUT_DIR")
-    if not folder:
+    if not os.environ.get("KUT_DIR"):
         print("optional: KUT_DIR names no built kvm-unit-tests")
         sys.exit(77)
-    tests = read_cfg(pathlib.Path(folder) / "x86" / "unittests.cfg")
-    tests = [t for t in tests if "file" in t and (not a.names or t["name"] in a.names)]
+    tests = chosen(a.names)
     LOGS.mkdir(parents=True, exist_ok=True)
-    rows, unknown = [], 0
+    rows = []
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
-        for t, (result, note, seconds) in zip(tests, pool.map(lambda t: run(t, a.accel), tests)):
-            if result == "FAIL" and not known(t["name"], (LOGS / f"{t['name']}.log").read_text(errors="replace")):
-                result, note, seconds = run(t, a.accel)  # checks against the clock fail on a busy host: once more
-                note += " (second attempt)"
-            if result == "FAIL":
-                why = known(t["name"], (LOGS / f"{t['name']}.log").read_text(errors="replace"))
-                if why:
-                    result, note = "known", why
-            unknown += result == "FAIL"
-            rows.append((t["name"], result, note))
-            print(f"{t['name']:<32} {result:<9} {seconds:6.1f} s  {note}", flush=True)
-    count = {r: sum(1 for row in rows if row[1] == r) for r in ("pass", "known", "skip", "left out", "FAIL")}
-    total = ", ".join(f"{n} {r}" for r, n in count.items())
-    print(total)
+        both = pool.map(lambda t: (judged(t, a.accel), run_tcg(t) if a.tcg else ""), tests)
+        for t, ((result, note, seconds), other) in zip(tests, both):
+            rows.append((t["name"], result, other, note))
+            print(f"{t['name']:<32} {result:<9} {seconds:6.1f} s  {other:<5} {note}", flush=True)
+    results = [r[1] for r in rows]
+    print(count(results))
     if a.ledger:
-        with open(a.ledger, "w", encoding="utf-8") as f:
-            head = ("Written by `tests/kut.py --ledger`; see there for how to run it. `skip`: the test itself finds "
-                    "what it needs missing; `left out`: not run; `known`: a failure with its reason.",
-                    f"Accelerator: {a.accel}. {total}. Checks against the clock (the APIC timer's) can fail on a busy "
-                    "host; the run repeats such a test once.")
-            f.write("\n\n".join(["# kvm-unit-tests on Liege", *(textwrap.fill(p, 110) for p in head),
-                                 "| test | result | note |\n|---|---|---|\n"]))
-            for name, result, note in rows:
-                f.write(f"| {name} | {result} | {note.replace('|', '/')} |\n")
-    sys.exit(1 if unknown else 0)
+        tcg = a.tcg and subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True,
+                                       check=True).stdout.split("\n")[0].split(" (")[0]
+        write_ledger(a.ledger, a.accel, tcg, count(results), rows)
+    sys.exit(1 if "FAIL" in results else 0)
 
 
 main()
