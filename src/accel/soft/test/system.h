@@ -135,4 +135,19 @@ static inline void h_put32(struct harness *h, uint64_t at, uint32_t v)
     memcpy(h->ram + at, &v, 4);
 }
 
+/* What lies i words above the stack pointer, after t_run. */
+static inline uint64_t t_stack64(struct harness *h, unsigned i)
+{
+    struct x86_state s;
+    engine_get(h->en, 0, &s);
+    return h_get64(h, s.gpr[X86_RSP] + i * 8);
+}
+
+static inline uint32_t t_stack32(struct harness *h, unsigned i)
+{
+    struct x86_state s;
+    engine_get(h->en, 0, &s);
+    return h_get32(h, s.gpr[X86_RSP] + i * 4);
+}
+
 #endif

@@ -11,13 +11,6 @@ static bool external(enum how how)
     return how == BY_INTERRUPT || how == BY_FAULT;
 }
 
-static uint32_t stack32(struct harness *h, unsigned i)
-{
-    struct x86_state s;
-    engine_get(h->en, 0, &s);
-    return h_get32(h, s.gpr[X86_RSP] + i * 4);
-}
-
 /* A task at T_TSS2 that writes VECTOR to the exit port at CPL 0, with a stack of its own for exceptions. */
 static void new_task(struct harness *h)
 {
@@ -78,9 +71,9 @@ static void errors_about_the_tss_name_external_events_only(void **state)
             new_task(h);
             h_put64(h, T_GDT + S_TSS2, cases[i].descriptor | (uint64_t)T_TSS2 << 16);
             unsigned v = go(h, &s, how);
-            if (v != cases[i].vector || stack32(h, 0) != (uint32_t)(S_TSS2 | external(how)))
-                fail_msg("%s, case %u: vector %u, error %#x", how_names[how], i, v, stack32(h, 0));
-            assert_int_equal(stack32(h, 1), T_CODE);
+            if (v != cases[i].vector || t_stack32(h, 0) != (uint32_t)(S_TSS2 | external(how)))
+                fail_msg("%s, case %u: vector %u, error %#x", how_names[how], i, v, t_stack32(h, 0));
+            assert_int_equal(t_stack32(h, 1), T_CODE);
             assert_int_equal(h_cpu(h)->tr.sel, S_TSS);
             h_free(h);
         }
@@ -106,8 +99,8 @@ static void errors_in_the_new_task_name_external_events_only(void **state)
             h_put64(h, T_GDT + S_CODE0, t_desc(0, 0xfffff, 0xb | X86_SEG_S | X86_SEG_P | X86_SEG_DB));
             h_put32(h, T_TSS2 + cases[i].at, cases[i].value);
             unsigned v = go(h, &s, how);
-            if (v != cases[i].vector || stack32(h, 0) != (uint32_t)(cases[i].error | external(how)))
-                fail_msg("%s, case %u: vector %u, error %#x", how_names[how], i, v, stack32(h, 0));
+            if (v != cases[i].vector || t_stack32(h, 0) != (uint32_t)(cases[i].error | external(how)))
+                fail_msg("%s, case %u: vector %u, error %#x", how_names[how], i, v, t_stack32(h, 0));
             assert_int_equal(h_cpu(h)->tr.sel, S_TSS2);
             h_free(h);
         }
@@ -217,8 +210,8 @@ static void the_new_tasks_segments_are_checked_in_its_context(void **state)
             h_put32(h, T_TSS2 + 0x48 + r * 4, sel[r]);
         T_PUT(h, T_CODE, "\xea\x00\x00\x00\x00\x40\x00"); /* ljmp $0x40,$0 */
         unsigned v = t_run(h, &s) & 0xff;
-        if (v != k->vector || (v != VECTOR && stack32(h, 0) != k->error))
-            fail_msg("%s: vector %u, error %#x", k->name, v, stack32(h, 0));
+        if (v != k->vector || (v != VECTOR && t_stack32(h, 0) != k->error))
+            fail_msg("%s: vector %u, error %#x", k->name, v, t_stack32(h, 0));
         assert_int_equal(h_cpu(h)->tr.sel, S_TSS2);
         h_free(h);
     }
@@ -237,12 +230,12 @@ static void a_bad_stack_segment_is_reported_on_the_new_tasks_inner_stack(void **
     assert_int_equal(t_run(h, &s) & 0xff, X86_TS);
     engine_get(h->en, 0, &s);
     assert_int_equal(s.gpr[X86_RSP], NEW_STACK0 - 24);
-    assert_int_equal(stack32(h, 0), S_BAD);
-    assert_int_equal(stack32(h, 1), T_TRAPS + VECTOR * 16);
-    assert_int_equal(stack32(h, 2), S_CODE0);
-    assert_int_equal(stack32(h, 3), 2 | X86_RF);
-    assert_int_equal(stack32(h, 4), NEW_SP);
-    assert_int_equal(stack32(h, 5), S_BAD | 1);
+    assert_int_equal(t_stack32(h, 0), S_BAD);
+    assert_int_equal(t_stack32(h, 1), T_TRAPS + VECTOR * 16);
+    assert_int_equal(t_stack32(h, 2), S_CODE0);
+    assert_int_equal(t_stack32(h, 3), 2 | X86_RF);
+    assert_int_equal(t_stack32(h, 4), NEW_SP);
+    assert_int_equal(t_stack32(h, 5), S_BAD | 1);
     h_free(h);
 }
 
@@ -277,9 +270,9 @@ static void a_task_with_bad_page_directory_pointers_is_invalid(void **state)
         new_task(h);
         h_put32(h, T_TSS2 + 0x1c, BAD);
         unsigned v = go(h, &s, how);
-        if (v != X86_TS || stack32(h, 0) != external(how))
-            fail_msg("%s: vector %u, error %#x", how_names[how], v, stack32(h, 0));
-        assert_int_equal(stack32(h, 1), T_TRAPS + VECTOR * 16);
+        if (v != X86_TS || t_stack32(h, 0) != external(how))
+            fail_msg("%s: vector %u, error %#x", how_names[how], v, t_stack32(h, 0));
+        assert_int_equal(t_stack32(h, 1), T_TRAPS + VECTOR * 16);
         assert_int_equal(h_cpu(h)->gpr[X86_RSP], NEW_STACK0 - 24);
         assert_int_equal(h_cpu(h)->tr.sel, S_TSS2);
         assert_true(h_cpu(h)->cr3 == GOOD);
@@ -302,8 +295,8 @@ static void mov_to_cr3_refuses_bad_page_directory_pointers(void **state)
     T_PUT(h, T_CODE, "\x0f\x22\xd8\xe6\xf4\xeb\xfe"); /* mov %eax,%cr3; out %al,$0xf4; jmp . */
     s.gpr[X86_RAX] = BAD;
     assert_int_equal(t_run(h, &s) & 0xff, X86_GP);
-    assert_int_equal(stack32(h, 0), 0);
-    assert_int_equal(stack32(h, 1), T_CODE);
+    assert_int_equal(t_stack32(h, 0), 0);
+    assert_int_equal(t_stack32(h, 1), T_CODE);
     assert_true(h_cpu(h)->cr3 == GOOD);
     s.gpr[X86_RAX] = BAD_ABSENT;
     assert_int_equal(t_run(h, &s) & 0xff, BAD_ABSENT & 0xff);
