@@ -82,6 +82,7 @@ struct soft {
         unsigned cpu;
         timer_t id;
         bool ready;
+        uint64_t due, lag;    /* timer.c; on the vCPU's own thread */
     } timer[ENGINE_MAX_CPUS]; /* each made by its vCPU's thread */
     /* engine_process */
     bool child_side;

@@ -191,6 +191,7 @@ uint64_t engine_icount(const struct engine *en, unsigned cpu)
 
 void engine_timer(struct engine *en, unsigned cpu)
 {
+    __atomic_store_n(&en->cpu[cpu]->priv->timer_came, 1, __ATOMIC_RELAXED);
     cpu_attention(en->cpu[cpu], ATT_TIMER);
 }
 

@@ -114,7 +114,9 @@ struct engine_exit_info {
 enum engine_exit engine_run(struct engine *en, unsigned cpu, struct engine_exit_info *info);
 /* A device wrote to pages that hold code (their generations have changed); any thread. */
 void engine_code_event(struct engine *en);
-/* The time given to engine_outside.arm has come; any thread, signal safe. */
+/* The time given to engine_outside.arm has come, or will within ENGINE_TIMER_EARLY nanoseconds; any thread,
+ * signal safe. */
+enum { ENGINE_TIMER_EARLY = 30000 };
 void engine_timer(struct engine *en, unsigned cpu);
 void engine_kick(struct engine *en, unsigned cpu); /* any thread, signal safe */
 /* Have engine_run return ENGINE_KICKED behind the instruction with which `count` have been retired (what

@@ -141,6 +141,7 @@ struct cpu_private {
     /* translated code: xcache.c */
     uint8_t interpret_once;
     uint64_t xcache_seen;
+    uint8_t timer_came;    /* engine_timer was called */
     uint64_t armed;        /* guest ns at which engine_timer comes; 0: not at all */
     uint32_t jc_logged[2]; /* by half of linear space: entries of the jump cache that were filled */
     uint32_t jc_log[2][XJC_LOG];

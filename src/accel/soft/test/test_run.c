@@ -48,26 +48,80 @@ static void handle_ud(struct harness *h, struct x86_state *s)
     set_idt64(h, 0x7000, X86_UD, 0x11000, 8, 0xe);
 }
 
-static void hlt_sleeps_until_the_apic_timer_fires(void **state)
+/* A machine whose APIC is mapped and whose handler of vector 0x40 lies at 0x11000. */
+static void with_timer(struct harness *h, struct x86_state *s)
 {
-    (void)state;
-    struct harness *h = h_new(1);
-    struct x86_state s = h_long_mode(h, 0x10000, 0);
     /* the APIC page lies above the first GiB: map 0xfee00000 by a 2 MiB page */
     h_put64(h, H_TABLES + 0x1000 + 3 * 8, (H_TABLES + 0x3000) | 7);
     h_put64(h, H_TABLES + 0x3000 + ((0xfee00000u >> 21) & 511) * 8, 0xfee000e7);
     h_put64(h, 0x6008, 0x00af9b000000ffff); /* GDT: 64-bit code */
     h_put64(h, 0x6010, 0x00cf93000000ffff);
-    s.gdtr.base = 0x6000;
-    s.gdtr.limit = 0x17;
-    s.idtr.base = 0x7000;
-    s.idtr.limit = 0xfff;
+    s->gdtr.base = 0x6000;
+    s->gdtr.limit = 0x17;
+    s->idtr.base = 0x7000;
+    s->idtr.limit = 0xfff;
     set_idt64(h, 0x7000, 0x40, 0x11000, 8, 0xe);
-    h_code(h, 0x10000, timer_code);
     h_code(h, 0x11000, timer_handler);
+}
+
+static void hlt_sleeps_until_the_apic_timer_fires(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    with_timer(h, &s);
+    h_code(h, 0x10000, timer_code);
     assert_int_equal(engine_set(h->en, 0, &s), 0);
     assert_int_equal(h_run(h), ENGINE_KICKED);
     assert_int_equal(h->exit_value, 0x77);
+    h_free(h);
+}
+
+/* The host's timer comes early, as it is asked to: the engine neither fires before its time nor asks again.
+ */
+static uint64_t due[8];
+static unsigned asked;
+
+static void come_early(void *o, unsigned cpu, uint64_t deadline)
+{
+    struct harness *h = o;
+
+    if (asked < 8)
+        due[asked] = deadline;
+    asked++;
+    while (h_now(h) + ENGINE_TIMER_EARLY * 2 / 3 < deadline)
+        ;
+    engine_timer(h->en, cpu);
+}
+
+/* One millisecond after TSC RSI; and the handler, how much later than that it is. */
+GUEST(busy_timer,
+      "mov $0xfee000f0, %ebx\n movl $0x1ff, (%rbx)\n mov $0xfee00320, %ebx\n movl $0x40040, (%rbx)\n"
+      "mov $0x6e0, %ecx\n rdtsc\n shl $32, %rdx\n or %rdx, %rax\n lea 1000000(%rax), %rsi\n"
+      "mov %rsi, %rax\n mov %rsi, %rdx\n shr $32, %rdx\n wrmsr\n sti\n 1: jmp 1b");
+GUEST(busy_handler, "rdtsc\n shl $32, %rdx\n or %rdx, %rax\n sub %rsi, %rax\n sets %al\n movzbl %al, %eax\n"
+                    "out %eax, $0xf4\n 1: jmp 1b");
+
+static void a_timer_of_the_host_that_is_early_is_waited_for(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    with_timer(h, &s);
+    h_code(h, 0x10000, busy_timer);
+    h_code(h, 0x11000, busy_handler);
+    h->en->out.arm = come_early;
+    asked = 0;
+    h->exit_value = 77;
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 0); /* not before its time */
+    unsigned again = 0;
+    for (unsigned i = 1; i < asked && i < 8; i++)
+        again += due[i] == due[i - 1];
+    assert_true(asked >= 1 && again == 0);
     h_free(h);
 }
 
@@ -528,6 +582,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_loop_runs_and_a_port_write_kicks),
         cmocka_unit_test(hlt_sleeps_until_the_apic_timer_fires),
+        cmocka_unit_test(a_timer_of_the_host_that_is_early_is_waited_for),
         cmocka_unit_test(a_store_into_the_running_block_takes_effect_at_once),
         cmocka_unit_test(an_instruction_across_two_pages_is_watched_in_both),
         cmocka_unit_test(an_instruction_across_two_pages_is_translated_and_still_watched),
