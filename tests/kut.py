@@ -25,7 +25,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[1]
 LIEGE = pathlib.Path(os.environ.get("BUILD", TOP / "build")) / "liege"
 LOGS = TOP / "build" / "kut-logs"
-TIMEOUT, TIMEOUT_TCG = 240, 100
+TIMEOUT, TIMEOUT_TCG = 600, 100
 PASS, FAIL, SKIP, ABORT = 1, 3, 77, 127  # how the machine ends: what the test gives exit(), halved by report.c, * 2 + 1
 
 # Tests that ask for a machine that is not ours.

@@ -145,6 +145,35 @@
     case "xsetbv, upper half of rcx", kernel, "xsetbv", "cr4_set 0x40000", ax=1, cx=1<<32, need=XSAVE
     case "xsetbv with 66", kernel, ".byte 0x66, 0x0f, 0x01, 0xd1", "cr4_set 0x40000", ax=1, need=XSAVE
 
+    theme "== PKRU"
+    case "cr4, PKE", kernel, "cr4_xor 22", need=PKU
+    case "CPUID shows OSPKE", kernel, "mov $7, %eax; cpuid; and $0x18, %ecx; xor %eax, %eax; xor %ebx, %ebx; \
+        xor %edx, %edx", "cr4_set 0x400000", need=PKU
+    case "CPUID shows no OSPKE", kernel, "mov $7, %eax; cpuid; and $0x18, %ecx; xor %eax, %eax; xor %ebx, %ebx; \
+        xor %edx, %edx", need=PKU
+    .irp m, kernel, user, kernel32, user32
+    case "wrpkru and rdpkru, \m", \m, "wrpkru; rdpkru", "cr4_set 0x400000", ax=0x55555554, need=PKU
+    case "rdpkru, PKE off, \m", \m, "rdpkru", need=PKU
+    case "wrpkru, PKE off, \m", \m, "wrpkru", need=PKU
+    case "rdpkru, ecx, \m", \m, "rdpkru", "cr4_set 0x400000", cx=1, need=PKU
+    case "wrpkru, ecx, \m", \m, "wrpkru", "cr4_set 0x400000", cx=1, need=PKU
+    case "wrpkru, edx, \m", \m, "wrpkru", "cr4_set 0x400000", dx=1, need=PKU
+    .endr
+    case "rdpkru, upper halves", kernel, "wrpkru; mov %ebx, %eax; mov %rbx, %rdx; rdpkru", "cr4_set 0x400000", ax=5, \
+        bx=-1, cx=1<<32, dx=1<<32, need=PKU
+    case "rdpkru, with lock", kernel, ".byte 0xf0, 0x0f, 0x01, 0xee", "cr4_set 0x400000", need=PKU
+    case "rdpkru with 66", kernel, ".byte 0x66, 0x0f, 0x01, 0xee", "cr4_set 0x400000", need=PKU
+    case "wrpkru with f3", kernel, ".byte 0xf3, 0x0f, 0x01, 0xef", "cr4_set 0x400000", need=PKU
+    case "xsetbv 0x203", kernel, "xsetbv; xgetbv", "cr4_set 0x40000", ax=0x203, need=PKU
+    case "xsetbv 0x201", kernel, "xsetbv; xgetbv", "cr4_set 0x40000", ax=0x201, need=PKU
+    case "xsetbv 0x200", kernel, "xsetbv; xgetbv", "cr4_set 0x40000", ax=0x200, need=PKU
+    case "xsave of PKRU", kernel, "xsetbv; mov $0x200, %eax; xsave (%rbx); mov 2688(%rbx), %rcx; mov 512(%rbx), %rdx; \
+        xor %eax, %eax", "cr4_set 0x440000; xor %ecx, %ecx; xor %edx, %edx; mov $0x1234, %eax; wrpkru; \
+        movq $0, 0x205000 + 512; movq $-1, 0x205000 + 2688", ax=0x207, bx=0x205000, need=PKU
+    case "xrstor of no PKRU", kernel, "xsetbv; mov $0x200, %eax; xrstor (%rbx); rdpkru", "cr4_set 0x440000; \
+        xor %ecx, %ecx; xor %edx, %edx; mov $0x1234, %eax; wrpkru; mov $0x205200, %edi; mov $8, %ecx; rep stosq", \
+        ax=0x207, bx=0x205000, need=PKU
+
     theme "== LGDT, LIDT"
     case "lgdt and sgdt", kernel, "sgdt (%rbx); lgdt (%rbx); mov (%rbx), %ax", bx=user_data
     case "lgdt, base not canonical", kernel, "lgdt (%rbx)", \

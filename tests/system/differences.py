@@ -5,13 +5,17 @@ without an entry. "SDM" is Intel's manual; where it leaves a choice, the entry s
 import differences32
 
 # Features of CPUID that a place lacks.
-MISSING = {"soft": {"monitor"}, "bochs": set(), "bed": {"monitor", "pcid", "invpcid", "xsave", "vme"}}
+MISSING = {"soft": {"monitor"}, "bochs": set(), "bed": {"monitor", "pcid", "invpcid", "xsave", "vme", "pku"}}
 
 BOCHS = [
     ("The engine's models do not advertise MONITOR; Bochs' does.",
      "monitor.*|mwait.*"),
     ("Bochs asks DR7.GD before the privilege level; KVM's VMX code relies on the other order.",
      "mov from dr7, GD, .*"),
+    ("SDM 3A 4.6.2: PKRU's AD forbids the supervisor's accesses to user pages, too; in Bochs only its WD does.",
+     "key 9(?! of a kernel).*, no access.*, (read|write)"),
+    ("SDM 3A 4.7: PK tells of user pages; Bochs sets it for the user's access to a kernel page, too.",
+     "key 9 of a kernel page, no access, (read|write), user"),
     ("Bochs puts the old SS into the error code of a new stack that is not canonical; the new one is null (SDM "
      "2A CALL, INT).",
      "call gate, rsp0 not canonical|int on IST 3 not canonical|int, rsp0 not canonical"),

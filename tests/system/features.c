@@ -16,6 +16,7 @@ static const struct {
     [SYSENTER] = {"sysenter", 1, 3, 11},
     [MONITOR] = {"monitor", 1, 2, 3},
     [VME] = {"vme", 1, 3, 1},
+    [PKU] = {"pku", 7, 2, 3},
 };
 
 int feature_here(word need)

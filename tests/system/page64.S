@@ -1,6 +1,6 @@
 /*
  * page64: paging with four levels: rights, error codes, reserved bits, flags of entries, WP, SMEP, SMAP, NX,
- * global pages, PCIDs.
+ * global pages, PCIDs, protection keys.
  */
 #include "wide.inc"
 
@@ -16,13 +16,13 @@
     .set SLOT, window + 5 * 8
 
 /* Reads, writes and executes the page from the kernel and from user mode; the page has RET in it. */
-    .macro accesses of:req, setup:req
-    case "\of, read", kernel, "mov (%rbx), %cl; xor %ecx, %ecx", "page_ret; \setup", bx=PAGE
-    case "\of, write", kernel, "mov %cl, (%rbx)", "page_ret; \setup", bx=PAGE
-    case "\of, execute", kernel, "call *%rbx", "page_ret; \setup", bx=PAGE
-    case "\of, read, user", user, "mov (%rbx), %cl; mov $0, %ecx", "page_ret; \setup", bx=PAGE
-    case "\of, write, user", user, "mov %cl, (%rbx)", "page_ret; \setup", bx=PAGE
-    case "\of, execute, user", user, "call *%rbx", "page_ret; \setup", bx=PAGE
+    .macro accesses of:req, setup:req, need=0
+    case "\of, read", kernel, "mov (%rbx), %cl; xor %ecx, %ecx", "page_ret; \setup", bx=PAGE, need=\need
+    case "\of, write", kernel, "mov %cl, (%rbx)", "page_ret; \setup", bx=PAGE, need=\need
+    case "\of, execute", kernel, "call *%rbx", "page_ret; \setup", bx=PAGE, need=\need
+    case "\of, read, user", user, "mov (%rbx), %cl; mov $0, %ecx", "page_ret; \setup", bx=PAGE, need=\need
+    case "\of, write, user", user, "mov %cl, (%rbx)", "page_ret; \setup", bx=PAGE, need=\need
+    case "\of, execute, user", user, "call *%rbx", "page_ret; \setup", bx=PAGE, need=\need
     .endm
     .macro smep
     cr4_set 0x100000
@@ -87,6 +87,45 @@
     accesses "SMAP: kernel, writable", "slot P|WR; smap"
     accesses "SMAP and AC: user, writable", "slot P|WR|US; smap; orl $0x40000, begin + FL"
     accesses "SMAP and AC: user, read only, no WP", "slot P|US; smap; orl $0x40000, begin + FL; cr0_clear 0x10000"
+
+    theme "== protection keys"
+    .set KEY, 9<<59
+    .set AD, 1<<18
+    .set WD, 2<<18
+    .macro pkru bits
+    cr4_set 0x400000
+    xor %ecx, %ecx
+    xor %edx, %edx
+    mov $\bits, %eax
+    wrpkru
+    .endm
+    .macro keyed of:req, setup:req
+    accesses "\of", "\setup", PKU
+    .endm
+    keyed "key 9", "slot P|WR|US|KEY; pkru 0"
+    keyed "key 9, no access", "slot P|WR|US|KEY; pkru AD"
+    keyed "key 9, no write", "slot P|WR|US|KEY; pkru WD"
+    keyed "key 9, no access and no write", "slot P|WR|US|KEY; pkru AD|WD"
+    keyed "key 9, no access to other keys", "slot P|WR|US|KEY; pkru ~(AD|WD|3)"
+    keyed "key 9, no write, no WP", "slot P|WR|US|KEY; pkru WD; cr0_clear 0x10000"
+    keyed "key 9, no access, no WP", "slot P|WR|US|KEY; pkru AD; cr0_clear 0x10000"
+    keyed "key 9 of a kernel page, no access", "slot P|WR|KEY; pkru AD"
+    keyed "key 9, read only, no access", "slot P|US|KEY; pkru AD"
+    keyed "key 9, read only, no write", "slot P|US|KEY; pkru WD"
+    keyed "key 9, absent, no access", "slot KEY; pkru AD"
+    keyed "key 9, reserved bit, no access", "slot P|WR|US|KEY|1<<51; pkru AD"
+    keyed "key 9, no execute, no access", "slot P|WR|US|KEY|NX; pkru AD"
+    keyed "key 9, SMAP", "slot P|WR|US|KEY; pkru 0; smap"
+    keyed "key 9, SMAP, no access", "slot P|WR|US|KEY; pkru AD; smap"
+    keyed "key 9, SMAP and AC, no write", "slot P|WR|US|KEY; pkru WD; smap; orl $0x40000, begin + FL"
+    keyed "key 9 without CR4.PKE, no access", "slot P|WR|US|KEY; pkru AD; cr4_clear 0x400000"
+    keyed "key 9 of a large page, no access", "mov $(KEY|0x2000e7), %rax; mov %rax, directory + 8; flush; pkru AD"
+    keyed "key 9 of a large page, no write", "mov $(KEY|0x2000e7), %rax; mov %rax, directory + 8; flush; pkru WD"
+    keyed "key 9 of the directory alone, no access", "slot P|WR|US; orb $0x48, directory + 15; pkru AD"
+    case "wrpkru counts at once", user, "mov (%rbx), %cl; xor %ecx, %ecx; wrpkru; mov (%rbx), %al", \
+        "slot P|WR|US|KEY; pkru 0", ax=AD, bx=PAGE, need=PKU
+    case "the stack in it when an exception comes, key 9, no write", user, "int $0x40", \
+        "slot P|WR|US|KEY; vector 0x40, landing; movl $PAGE + 64, tss + 4; pkru WD", need=PKU
 
     theme "== SMAP"
     .macro smap_case name:req, body:req, setup, fl=2

@@ -46,9 +46,9 @@ def lines(text):
 
 
 def soft(build, image):
-    run = subprocess.run([build / "liege", "run", "--accel", "soft", "--memory", "64M", "--debug-exit", "--kernel",
-                          build / f"tests/system/{image}.bin"], stdin=subprocess.DEVNULL, capture_output=True,
-                         text=True, errors="replace", timeout=120, check=False)
+    run = subprocess.run([build / "liege", "run", "--accel", "soft", "--cpu", "default,+pku", "--memory", "64M",
+                          "--debug-exit", "--kernel", build / f"tests/system/{image}.bin"], stdin=subprocess.DEVNULL,
+                         capture_output=True, text=True, errors="replace", timeout=120, check=False)
     if run.returncode != 11:
         raise AssertionError(f"status {run.returncode}: {run.stdout[-2000:]} {run.stderr[-2000:]}")
     return lines(run.stdout)
