@@ -130,6 +130,7 @@ uint64_t side_data_gpa(unsigned page);
 int side_vector(const struct side *s);
 /* The frame that delivery pushed: RIP, CS, RFLAGS, RSP, SS. */
 uint64_t *side_frame(const struct side *s); /* an error code lies before it */
+void side_forget_frame(struct side *s);     /* SYSCALL comes to a handler, too, and pushes none */
 bool vector_has_error(unsigned vector);
 void side_unwind(struct side *s, bool keep_rf); /* registers as they were before delivery */
 

@@ -374,6 +374,7 @@ bool bench_again(struct bench *b, const char *what)
     b->what = what;
     b->why[0] = 0;
     point_put(b->sut, b->region, &b->from);
+    side_forget_frame(b->sut);
     return go(b);
 }
 
@@ -394,6 +395,8 @@ bool bench_here(struct bench *b, const char *what)
     b->why[0] = 0;
     point_take(b->ref, b->region, &b->from);
     b->from_undefined = b->trace.undefined;
+    side_forget_frame(b->ref);
+    side_forget_frame(b->sut);
     ref_run(b->ref, &b->trace, MAX_STEPS);
     if (b->trace.vector < 0 && b->prog.poke >= 0)
         b->trace.discard = "it halts, and may be woken";

@@ -430,6 +430,12 @@ uint64_t *side_frame(const struct side *s)
     return word(s, GPA_STACK + (is_interrupt((unsigned)side_vector(s)) ? STACK2_TOP : STACK_TOP) - 40);
 }
 
+void side_forget_frame(struct side *s)
+{
+    memset(word(s, GPA_STACK + STACK_TOP - 48), 0, 48);
+    memset(word(s, GPA_STACK + STACK2_TOP - 48), 0, 48);
+}
+
 void side_unwind(struct side *s, bool keep_rf)
 {
     const uint64_t *f = side_frame(s);

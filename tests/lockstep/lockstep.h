@@ -84,11 +84,12 @@ struct plan {
     const char *expect; /* the console must say so at the end */
     uint64_t limit;     /* instructions */
     uint64_t stride;
-    uint64_t memory_each; /* instructions between comparisons of memory */
-    uint64_t memory_from; /* from here on at each stop, */
-    uint64_t memory_skip; /* or each so many */
-    uint64_t fine_from;   /* stop wherever the translator looks */
-    uint64_t isolate_at;
+    uint64_t memory_each;                /* instructions between comparisons of memory */
+    uint64_t memory_from;                /* from here on at each stop, */
+    uint64_t memory_skip;                /* or each so many */
+    uint64_t fine_from;                  /* stop wherever the translator looks */
+    uint64_t straight_from, straight_to; /* from the one to the other without a stop, and then no further */
+    uint64_t isolate_at;                 /* the bad place is in the result */
     unsigned seed;
     bool verbose;
 };

@@ -52,6 +52,40 @@ static bool again(const struct plan *p, struct result *r, const char *what)
     return false;
 }
 
+static void isolate_from(struct plan *p, struct result *r, uint64_t good, uint64_t bad)
+{
+    p->isolate_at = good;
+    *r = (struct result){.bad = bad};
+    run_apart(p, r);
+}
+
+/* Where more stops hide it: one stop only between two, closer and closer. */
+static void search_straight(struct plan p, struct result *r, uint64_t good, uint64_t bad)
+{
+    uint64_t from = good, to = good + (bad - good) / 2;
+
+    p.fine_from = UINT64_MAX;
+    p.straight_from = p.memory_from = from;
+    while (to > good && to < bad) {
+        p.straight_to = to;
+        *r = (struct result){0};
+        run_apart(&p, r);
+        if (r->failed)
+            return;
+        if (!r->differs)
+            good = r->good;
+        else if (r->bad < bad)
+            bad = r->bad;
+        else if (to == good + 1)
+            break;
+        to = r->differs && r->bad >= bad && to > good + 1 ? good + 1 : good + (bad - good) / 2;
+    }
+    printf("  without stops between: the same at %llu, not at %llu\n", (unsigned long long)good,
+           (unsigned long long)bad);
+    p.straight_to = good;
+    isolate_from(&p, r, good, bad);
+}
+
 static void search(struct plan p, struct result *r)
 {
     printf("DIFFERS: the same at %llu instructions, not at %llu\n", (unsigned long long)r->good,
@@ -62,18 +96,21 @@ static void search(struct plan p, struct result *r)
     p.limit = r->bad + 1000000;
     if (!again(&p, r, "memory at each stop"))
         return;
+    uint64_t good = r->good, bad = r->bad;
     p.fine_from = r->good;
     p.memory_skip = 32; /* there are many, and memory is large */
-    if (!again(&p, r, "wherever it looks"))
-        return;
-    p.memory_from = r->good;
-    p.memory_skip = 1;
-    if (!again(&p, r, "memory at each of these"))
-        return;
-    p.isolate_at = r->good;
-    uint64_t bad = r->bad;
-    *r = (struct result){.bad = bad};
-    run_apart(&p, r);
+    bool found = again(&p, r, "wherever it looks");
+    if (found) {
+        p.memory_from = r->good;
+        p.memory_skip = 1;
+        found = again(&p, r, "memory at each of these");
+    }
+    if (found)
+        isolate_from(&p, r, r->good, r->bad);
+    else {
+        p.memory_skip = 1;
+        search_straight(p, r, good, bad);
+    }
 }
 
 static uint64_t number(const char *s)
@@ -148,6 +185,7 @@ int main(int argc, char **argv)
                      .memory_from = UINT64_MAX,
                      .memory_skip = 1,
                      .fine_from = UINT64_MAX,
+                     .straight_from = UINT64_MAX,
                      .isolate_at = UINT64_MAX,
                      .seed = 1};
     struct result *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -66,7 +66,13 @@ static void together(const struct plan *p, struct side *ref, struct side *sut, s
             isolate(ref, sut, r->bad, r);
             return;
         }
+        if (count >= p->straight_from && count >= p->straight_to) {
+            r->good = count;
+            return;
+        }
         uint64_t next = count + 1 + (fine ? 0 : next_random(&seed) % (2 * p->stride));
+        if (count >= p->straight_from)
+            next = p->straight_to;
         if (!side_run(sut, next) || !side_run(ref, sut->c->icount))
             return failed(r, "an engine failed");
         bool last = sut->ended || sut->c->icount >= p->limit,
