@@ -136,8 +136,7 @@ void xmake_probe_stack(struct maker *m, unsigned index, unsigned n, bool write, 
  * the stack's, and R10 the offset in it; else CF is set. */
 static uint64_t find_stack(struct xemit *e, unsigned set, bool write)
 {
-    static const size_t fields[] = {offsetof(struct ftlb_entry, read), offsetof(struct ftlb_entry, write),
-                                    offsetof(struct ftlb_entry, host), offsetof(struct ftlb_entry, addend)};
+    static const size_t fields[] = {offsetof(struct ftlb_entry, host), offsetof(struct ftlb_entry, addend)};
     uint32_t table = XOFF(x.ftlb) + set * (uint32_t)sizeof(struct ftlb) + (uint32_t)offsetof(struct ftlb, e);
     uint64_t at = xglue_align(e);
 
@@ -150,7 +149,14 @@ static uint64_t find_stack(struct xemit *e, unsigned set, bool write)
     x32(e, 4096);
     XB(e, 0x4d, 0x39, 0xda); /* cmp r10, r11 */
     uint8_t *fail = x_jcc(e, CC_A);
-    for (unsigned i = 0; i < 4; i++) {
+    x_gs_base(e, 0x8b, H_R11, H_RAX, table + (uint32_t)tag_field(write));
+    x_store(e, H_R11, stack_entry(set, tag_field(write)));
+    x_gs_base(e, 0x3b, H_R11, H_RAX, table + (uint32_t)tag_field(!write)); /* cmp r11, gs:[rax + ..] */
+    uint8_t *both = x_jcc(e, CC_E);
+    x_mov_imm(e, H_R11, FTLB_NO_STACK); /* the table's tag for none is one for its place there */
+    x_patch(e, both);
+    x_store(e, H_R11, stack_entry(set, tag_field(!write)));
+    for (unsigned i = 0; i < 2; i++) {
         x_gs_base(e, 0x8b, H_R11, H_RAX, table + (uint32_t)fields[i]);
         x_store(e, H_R11, stack_entry(set, fields[i]));
     }

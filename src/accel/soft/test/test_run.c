@@ -164,6 +164,36 @@ static void an_instruction_across_two_pages_is_watched_in_both(void **state)
     h_free(h);
 }
 
+/* The stack's page may be read and not written; nothing is at 0. */
+GUEST(push_nowhere, "mov $9, %ecx\n 1: mov (%rsp), %rax\n dec %ecx\n jnz 1b\n mov $0x20, %esp\n push %rax\n "
+                    "mov $1, %eax\n out %eax, $0xf4\n 2: jmp 2b");
+GUEST(say_cr2, "mov %cr2, %rax\n or $0x800, %eax\n out %eax, $0xf4\n 2: jmp 2b");
+
+static void a_stack_that_may_be_read_says_nothing_of_stores_elsewhere(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+
+    handle_ud(h, &s);
+    h_put64(h, H_TABLES + 0x2000, (H_TABLES + 0x3000) | 7);
+    for (uint64_t k = 1; k < 512; k++)
+        h_put64(h, H_TABLES + 0x3000 + k * 8, k << 12 | (k == 0x30 ? 0x65 : 0x67));
+    set_idt64(h, 0x7000, X86_PF_VEC, 0x11000, 8, 0xe);
+    h_put64(h, 0x7000 + X86_PF_VEC * 16, h_get64(h, 0x7000 + X86_PF_VEC * 16) | 1ull << 32); /* IST 1 */
+    s.tr.base = 0x8000;
+    s.tr.limit = 0x67;
+    s.tr.attr = 0x8b;
+    h_put64(h, 0x8000 + 0x24, 0x20000);
+    s.gpr[X86_RSP] = 0x30100;
+    h_code(h, 0x10000, push_nowhere);
+    h_code(h, 0x11000, say_cr2);
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 0x818);
+    h_free(h);
+}
+
 /* 3000 calls of a function whose one MOVABS begins in the last byte of a page; every 1000 its second page is
  * another one: the store changes a byte of it, then INVLPG follows a change of the page table. */
 GUEST(call_crossing, "xor %esi, %esi\n mov $3000, %ecx\n"
@@ -586,6 +616,7 @@ int main(void)
         cmocka_unit_test(a_store_into_the_running_block_takes_effect_at_once),
         cmocka_unit_test(an_instruction_across_two_pages_is_watched_in_both),
         cmocka_unit_test(an_instruction_across_two_pages_is_translated_and_still_watched),
+        cmocka_unit_test(a_stack_that_may_be_read_says_nothing_of_stores_elsewhere),
         cmocka_unit_test(code_written_through_an_alias_is_noticed),
         cmocka_unit_test(a_device_that_writes_code_makes_it_decode_anew),
         cmocka_unit_test(a_call_of_the_next_instruction_is_made_once),
