@@ -278,6 +278,27 @@ static inline struct x86_state h_protected(struct harness *h, uint32_t rip)
     return s;
 }
 
+static inline void h_idt64(struct harness *h, uint64_t idt, unsigned vector, uint64_t handler, uint16_t cs,
+                           unsigned type)
+{
+    h_put64(h, idt + vector * 16,
+            (handler & 0xffff) | (uint64_t)cs << 16 | (uint64_t)(0x80 | type) << 40 |
+                (handler >> 16 & 0xffff) << 48);
+    h_put64(h, idt + vector * 16 + 8, handler >> 32);
+}
+
+/* #UD goes to 0x11000. */
+static inline void h_handle_ud(struct harness *h, struct x86_state *s)
+{
+    h_put64(h, 0x6008, 0x00af9b000000ffff); /* GDT: 64-bit code, data */
+    h_put64(h, 0x6010, 0x00cf93000000ffff);
+    s->gdtr.base = 0x6000;
+    s->gdtr.limit = 0x17;
+    s->idtr.base = 0x7000;
+    s->idtr.limit = 0xfff;
+    h_idt64(h, 0x7000, X86_UD, 0x11000, 8, 0xe);
+}
+
 static inline struct cpu *h_cpu(struct harness *h)
 {
     return engine_cpu(h->en, 0);
