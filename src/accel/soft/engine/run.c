@@ -322,6 +322,10 @@ static _Noreturn void loop(struct cpu *c)
             service(c);
         if (unlikely(--p->budget == 0))
             tick(c);
+        /* RF alone hides breakpoints from the next instruction, which no interrupt comes before now: without
+         * any it is over */
+        if ((c->rflags & CAREFUL_FLAGS) == X86_RF && !p->break_armed)
+            c->rflags &= ~(uint64_t)X86_RF;
         if (unlikely((c->rflags & CAREFUL_FLAGS) || c->shadow || p->break_armed || p->dbg.single_step)) {
             careful(c);
             continue;

@@ -206,6 +206,12 @@ static inline uint8_t *x_jcc(struct xemit *e, unsigned cc)
     x32(e, 0);
     return e->p;
 }
+static inline uint8_t *x_jump(struct xemit *e)
+{
+    x8(e, 0xe9);
+    x32(e, 0);
+    return e->p;
+}
 static inline void x_patch(const struct xemit *e, uint8_t *from)
 {
     uint32_t d = (uint32_t)(e->p - from);

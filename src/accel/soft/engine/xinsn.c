@@ -388,6 +388,8 @@ static enum xkind kernel_kind(const struct cpu *c, const struct xinsn *x)
         return c->tlb_user == TLB_SUPER_SMAP ? XK_NOTHING : XK_CLAC; /* it is clear */
     case ZYDIS_MNEMONIC_SYSRET:
         return x->zi.operand_width == 64 ? XK_SYSRET : XK_STUB_END;
+    case ZYDIS_MNEMONIC_IRETQ:
+        return XK_IRET;
     default:
         return XK_STUB;
     }
@@ -417,6 +419,8 @@ static enum xkind kind_of(const struct cpu *c, struct xinsn *x)
         return kernel_kind(c, x);
     case ZYDIS_MNEMONIC_SYSRET:
         return kernel_kind(c, x) == XK_SYSRET ? XK_SYSRET : XK_STUB_END;
+    case ZYDIS_MNEMONIC_IRETQ:
+        return kernel_kind(c, x) == XK_IRET ? XK_IRET : XK_STUB_END;
     case ZYDIS_MNEMONIC_SYSCALL:
         return c->tlb_user == TLB_USER ? XK_SYSCALL : XK_STUB_END;
     case ZYDIS_MNEMONIC_CLD:

@@ -496,7 +496,7 @@ static unsigned decode(struct maker *m, const uint8_t *bytes, unsigned room)
         enum xkind kind = (enum xkind)x->kind;
         if (kind == XK_CALL || kind == XK_CALL_IND || kind == XK_JMP || kind == XK_JMP_IND ||
             kind == XK_RET || kind == XK_STUB_END || kind == XK_SYSCALL || kind == XK_SYSRET ||
-            kind == XK_STAC || kind == XK_CLAC)
+            kind == XK_IRET || kind == XK_STAC || kind == XK_CLAC)
             break;
     }
     /* the way to the next unit may poll, in the shadow: the interpreter knows of it */

@@ -6,6 +6,7 @@
  *     xinsn.c    one instruction: which kind it is; xencode.c: encoded again with other registers
  *     xsys.c     instructions of the kernel, and divisions
  *     xprobe.c   memory operands
+ *     xiret.c    IRET
  *     xstring.c  STOS and MOVS
  *     xgroup.c   accesses that share one probe
  *     xglue.c    the code around units: in, out, and the ways to C
@@ -140,6 +141,7 @@ struct xglue {
     uint64_t once;    /* as poll: the run loop interprets what is here */
     /* jumped to; flags in the slot: xsys.c */
     uint64_t syscall, sysret;
+    uint64_t iret[FTLB_SETS];             /* called; R10 is the frame's host address; back: the slow way */
     uint64_t rdtsc;                       /* called; CF set: go the slow way; spoils flags, R10 and R11 */
     uint64_t stack[FTLB_SETS][2];         /* called: xprobe.c */
     uint64_t string[FTLB_SETS][XSTRINGS]; /* called; CF set: go the slow way: xstring.c */
@@ -220,6 +222,7 @@ enum xkind {
     XK_BIT, /* BT, BTS, BTR, BTC of a bit string in memory */
     XK_SYSCALL,
     XK_SYSRET,
+    XK_IRET,
     XK_STRING,   /* STOS, MOVS, repeated or not: xstring.c */
     XK_STUB,     /* interpreted */
     XK_STUB_END, /* interpreted; what follows is looked up anew */
@@ -273,6 +276,7 @@ void xglue_make(struct xcache *k, const struct engine_clock *clock);
 void xglue_system(struct xcache *k, struct xemit *e, const struct engine_clock *clock);
 void xglue_strings(struct xcache *k, struct xemit *e);
 void xglue_stack(struct xcache *k, struct xemit *e);
+void xglue_iret(struct xcache *k, struct xemit *e);
 static inline uint64_t xglue_align(struct xemit *e)
 {
     while (xhere(e) & 15)

@@ -111,6 +111,13 @@ bool xgroup_direct(const struct xgroup *g);
 
 /* ---- xsys.c ---- */
 
+static inline uint32_t xseg(unsigned seg, size_t field)
+{
+    return XOFF(seg) + seg * (uint32_t)sizeof(struct x86_seg) + (uint32_t)field;
+}
+/* To the code of `set` for the address in R10: jumps there. */
+void xglue_enter_set(struct xemit *e, unsigned set);
+
 void xmake_system(struct maker *m, unsigned index);
 /* Those that lead to code of another TLB set. True: the unit goes on. */
 bool xmake_away_system(struct maker *m, unsigned index);

@@ -407,6 +407,7 @@ bool xmake_insn(struct maker *m, unsigned index)
     case XK_CLAC:
     case XK_SYSCALL:
     case XK_SYSRET:
+    case XK_IRET:
         more = xmake_away_system(m, index);
         break;
     case XK_STRING:

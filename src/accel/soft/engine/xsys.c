@@ -142,11 +142,6 @@ static void emit_mov_cr(struct maker *m, unsigned index)
     xmake_put_reg(m, (unsigned)ZydisRegisterGetId(x->ops[0].reg.value), H_R10);
 }
 
-static uint32_t seg_word(unsigned seg, size_t field)
-{
-    return XOFF(seg) + seg * (uint32_t)sizeof(struct x86_seg) + (uint32_t)field;
-}
-
 static void emit_mov_seg(struct maker *m, unsigned index)
 {
     struct xemit *e = &m->e;
@@ -156,7 +151,7 @@ static void emit_mov_seg(struct maker *m, unsigned index)
     unsigned seg = (unsigned)ZydisRegisterGetId(op[1].reg.value), h = x_host(g);
 
     XB(e, 0x65, 0x44, 0x0f, 0xb7, 0x14, 0x25); /* movzx r10d, word gs:[..] */
-    x32(e, seg_word(seg, offsetof(struct x86_seg, sel)));
+    x32(e, xseg(seg, offsetof(struct x86_seg, sel)));
     if (op[0].size != 16)
         xmake_put_reg(m, g, H_R10);
     else if (h != X_IN_MEMORY)
@@ -182,7 +177,7 @@ static void emit_base(struct maker *m, unsigned index, bool write)
     x_gs_test(e, XOFF(cr4), CR4_FSGSBASE);
     slow_if(m, CC_E, index);
     if (!write)
-        x_load(e, H_R10, seg_word(seg, offsetof(struct x86_seg, base)));
+        x_load(e, H_R10, xseg(seg, offsetof(struct x86_seg, base)));
     else
         xmake_get_reg(m, H_R10, g);
     if (!wide)
@@ -196,7 +191,7 @@ static void emit_base(struct maker *m, unsigned index, bool write)
         XB(e, 0x49, 0xff, 0xc3, 0x49, 0x83, 0xfb, 0x01); /* inc r11; cmp r11, 1: canonical */
         slow_if(m, CC_A, index);
     }
-    x_store(e, H_R10, seg_word(seg, offsetof(struct x86_seg, base)));
+    x_store(e, H_R10, xseg(seg, offsetof(struct x86_seg, base)));
     x_store(e, H_R10, XOFF(fast_base) + 8 * seg);
 }
 
@@ -252,6 +247,14 @@ bool xmake_away_system(struct maker *m, unsigned index)
 
     xmake_spoil_flags(m);
     switch ((enum xkind)m->insn[index].kind) {
+    case XK_IRET:
+        x_mov(e, H_R10, H_R15);
+        xmake_probe_stack(m, index, 40, false, false);
+        x_call_to(e, m->k->glue.iret[m->u->set]);
+        x8(e, 0xe9); /* jmp */
+        x32(e, 0);
+        xmake_stub(m, STUB_SLOW, index);
+        break;
     case XK_STAC:
         flags_word(m, 1, X86_AC);
         x_gs_byte(e, XOFF(tlb_user), TLB_SUPER);
@@ -351,14 +354,14 @@ static void flat_segments(struct xemit *e, unsigned dpl, unsigned cs, unsigned s
     for (unsigned i = 0; i < 2; i++) {
         uint64_t attr =
             (i ? 3u | X86_SEG_DB : 0xbu | X86_SEG_L) | X86_SEG_S | dpl << 5 | X86_SEG_P | X86_SEG_G;
-        x_gs_zero(e, seg_word(segs[i], offsetof(struct x86_seg, base)));
+        x_gs_zero(e, xseg(segs[i], offsetof(struct x86_seg, base)));
         x_mov_imm(e, H_R10, attr << 32 | 0xffffffff);
-        x_store(e, H_R10, seg_word(segs[i], offsetof(struct x86_seg, limit)));
+        x_store(e, H_R10, xseg(segs[i], offsetof(struct x86_seg, limit)));
         XB(e, 0x45, 0x8d, 0x53, (uint8_t)(i ? ss : cs)); /* lea r10d, [r11 + ..] */
         if (dpl)
             XB(e, 0x41, 0x83, 0xca, (uint8_t)dpl); /* or r10d, .. */
         XB(e, 0x45, 0x0f, 0xb7, 0xd2);             /* movzx r10d, r10w */
-        x_store(e, H_R10, seg_word(segs[i], offsetof(struct x86_seg, sel)));
+        x_store(e, H_R10, xseg(segs[i], offsetof(struct x86_seg, sel)));
     }
 }
 
@@ -371,8 +374,7 @@ static void set_flags(struct xemit *e)
     XB(e, 0x4c, 0x89, 0x1c, 0x24); /* mov [rsp], r11 */
 }
 
-/* To the code of `set` for the address in R10. */
-static void enter_set(struct xemit *e, unsigned set)
+void xglue_enter_set(struct xemit *e, unsigned set)
 {
     x_gs_byte(e, XOFF(tlb_user), set);
     XB(e, 0x45, 0x0f, 0xb7, 0xda);       /* movzx r11d, r10w */
@@ -403,10 +405,10 @@ static void glue_syscall(struct xemit *e)
     uint8_t *checked = x_jcc(e, CC_NE);
     x_gs_test(e, XOFF(cr4), CR4_SMAP);
     uint8_t *no_smap = x_jcc(e, CC_E);
-    enter_set(e, TLB_SUPER_SMAP);
+    xglue_enter_set(e, TLB_SUPER_SMAP);
     x_patch(e, checked);
     x_patch(e, no_smap);
-    enter_set(e, TLB_SUPER);
+    xglue_enter_set(e, TLB_SUPER);
 }
 
 /* What it checks has been: xmake_away_system; SDM 2B SYSRET. */
@@ -422,7 +424,7 @@ static void glue_sysret(struct xemit *e)
     flat_segments(e, 3, 16, 8);
     x_gs_byte(e, XOFF(cpl), 3);
     XB(e, 0x49, 0x89, 0xca); /* mov r10, rcx */
-    enter_set(e, TLB_USER);
+    xglue_enter_set(e, TLB_USER);
 }
 
 /* EDX:EAX = the guest's TSC: engine_now (clock.c) and tsc_at (time.c) once more. */
@@ -465,4 +467,5 @@ void xglue_system(struct xcache *k, struct xemit *e, const struct engine_clock *
     glue_syscall(e);
     k->glue.sysret = xglue_align(e);
     glue_sysret(e);
+    xglue_iret(k, e);
 }
