@@ -145,8 +145,8 @@ def main():
         figures["native"] = guest.parse(guest.run([exe]).stdout)
         command = guest.liege_command(build, kernel, cpio, guest.command_line())
         figures["liege"] = guest.parse(guest.expect_end("liege", guest.run(command), 3).stdout)
-        figures["liege"] |= guest.latency(folder, build)
-        process = guest.latency(folder, build, "--engine-process")
+        figures["liege"] |= guest.latency(folder, build) | guest.kick(build)
+        process = guest.latency(folder, build, "--engine-process") | guest.kick(build, "process")
         figures["liege"] |= {f"process_{name}": cell for name, cell in process.items()}
         if not a.no_qemu:
             command = guest.qemu_command(kernel, cpio, guest.command_line())

@@ -34,8 +34,12 @@ STATS = {"translated": r"^translated\s+([\d.]+) %", "code size": r"^code size\s+
 CLOCK_ERROR, CLOCK_SLACK = 0.03, 0.25
 BUSY = 0.75  # a machine that got less of a CPU than this tells about the host's load, not about itself
 
+# Microseconds from an interrupt's cause to its handler, the host's other CPU idle: of the local APIC's timer, of
+# another CPU's message, of a message by a thread of the host. latency.c and kick.c.
+LATENCY = ("irq_timer", "irq_message", "kick_irq")
+
 # What must hold: of: "peer" (times as fast as QEMU), "native" (times as long as the host), "mean" (geometric, of
-# all "peer"), "stats". rows: names, None for each there is. A figure that is missing does not hold.
+# all "peer"), "stats", "latency". rows: names, None for each there is. A figure that is missing does not hold.
 Threshold = collections.namedtuple("Threshold", "of rows least most", defaults=(None, None))
 THRESHOLDS = (
     Threshold("peer", None, least=0.95),
@@ -46,6 +50,8 @@ THRESHOLDS = (
     Threshold("mean", ("geometric mean",), least=4),
     Threshold("stats", ("translated",), least=99),
     Threshold("stats", ("code size",), most=4),
+    Threshold("latency", tuple(f"{n}_p50" for n in LATENCY), most=20),
+    Threshold("latency", tuple(f"{n}_p99" for n in LATENCY), most=100),
 )
 
 
@@ -96,6 +102,10 @@ class Bench:
     def other_cpu(self):
         self.measure("qemu max", guest.qemu_command(self.kernel, self.cpio, guest.command_line(**self.knobs), "max"))
 
+    def latency(self, folder):
+        rows = guest.latency(folder, self.build) | guest.kick(self.build)
+        self.runs["latency"].append({n: v for n, v in rows.items() if n.rpartition("_")[0] in LATENCY})
+
     def stats(self):
         """{name: figure} out of a short run with --stats."""
         command = self.liege(self.knobs | SHORT, "--stats")
@@ -126,6 +136,7 @@ def judge(figures, stats, asked=()):
     peer = ratios(figures, "qemu")
     rows = [r for n, r in peer.items() if n != INIT]
     known = {"peer": peer, "native": {n: 1 / r for n, r in ratios(figures, "native").items()}, "stats": stats,
+             "latency": {n: v for n, (v, _) in figures.get("latency", {}).items()},
              "mean": {"geometric mean": statistics.geometric_mean(rows)} if rows else {}}
     verdicts = []
     for t in THRESHOLDS:
@@ -163,7 +174,7 @@ def table(figures, verdicts):
 def summary(bench, stats, verdicts):
     """The text below the table, and whether all is well."""
     lines = [f"{v['row']:<15}{number(v['value'], 9, mark='' if v['holds'] else '!')} ({v['bound']})"
-             for v in verdicts if v["of"] in ("mean", "stats")]
+             for v in verdicts if v["of"] in ("mean", "stats", "latency")]
     lines += [f"{n:<15}{v:9.0f}" for n, v in stats.items() if n == "instructions"]
     busy = " - a busy host: judge by a quieter one" if min(bench.share.values()) < BUSY else ""
     lines.append("share of a CPU, least of all runs: " + ", ".join(f"{m} {s:.2f}" for m, s in bench.share.items())
@@ -203,6 +214,8 @@ def main():
         bench = Bench(a, folder)
         for _ in range(1 if a.quick else a.runs):
             bench.round()
+            if not a.rows or any(n.startswith(LATENCY) for n in a.rows.split(",")):
+                bench.latency(folder)
         bench.other_cpu()
         stats = bench.stats()
     figures = {machine: medians(runs) for machine, runs in bench.runs.items()}

@@ -52,6 +52,11 @@ def latency(folder, liege, *extra):
     return parse(expect_end("latency", run(command, 300), 1).stdout)
 
 
+def kick(build, *how):
+    """{name: (value, unit)} of kick.c as built; `how`: "process", for the engine in one of its own."""
+    return parse(expect_end("kick", run([os.path.join(build, "bench", "kick"), *how], 300)).stdout)
+
+
 def knobs(**extra):
     """guestbench's knobs: the environment's, overridden by `extra`; those that are None are left out."""
     found = {k: v for k, v in os.environ.items() if k in KNOBS} | extra
