@@ -209,6 +209,9 @@ static uint64_t make(struct xemit *e, unsigned set)
     x32(e, offsetof(struct cpu_private, break_armed));
     x8(e, 0);
     fail_if(&i, CC_NE);
+    x_load(e, H_RAX, XOFF(icount)); /* who stops behind it sees RF */
+    x_gs(e, true, 0x3b, H_RAX, XOFF(x.stop_at));
+    fail_if(&i, CC_AE);
     x_patch(e, no_rf);
     XB(e, 0x49, 0x8b, 0x42, OFF_RIP, 0x48, 0xc1, 0xf8, 0x2f); /* mov rax, [r10 + ..]; sar rax, 47 */
     XB(e, 0x48, 0xff, 0xc0, 0x48, 0x83, 0xf8, 0x01);          /* inc rax; cmp rax, 1: canonical */
