@@ -6,7 +6,8 @@ Each workload of table.py runs in the guest, and where its output is to be the s
 image was made of, by chroot (which needs root of this machine; so do its mounts). The guest's copy of the image lies in
 build/workloads, with the console's text and what each workload wrote. The last line is `N passed, N failed, N
 skipped`, exit status 1 when anything failed; --json writes each workload's outcome, its seconds in the guest and on
-the host, and how many of the host's cores others used meanwhile.
+the host, the seconds that liege computed, and how many of the host's cores others used meanwhile; rows of other
+workloads stay in that file.
 """
 import argparse
 import datetime
@@ -20,6 +21,7 @@ import shlex
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -30,12 +32,13 @@ from conftest import CMDLINE, GUEST, KERNEL, Machine  # noqa: E402
 from table import TABLE  # noqa: E402
 
 OUT = TOP / "build" / "workloads"
+PACK = OUT / f"programs-{os.getpid()}.tar"
 # What no workload may make the kernel say.
 BAD = re.compile(r"BUG:|Oops|WARNING: |blocked for more than|stall|lockup|segfault|general protection|traps: |"
                  r"I/O error|EXT4-fs error|clocksource: .*unstable|alg: .*fail|Kernel panic|invalid opcode|"
                  r"NMI received")
 ENVIRONMENT = ("env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 TZ=UTC "
-               "TERM=dumb")
+               "TERM=dumb PYTHONDONTWRITEBYTECODE=1")
 
 
 class Broken(Exception):
@@ -50,14 +53,14 @@ def inside(name, extra=""):
 
 def pack_programs():
     """One archive, a disk of the guest: the programs, and the commands as files."""
-    with tarfile.open(OUT / "programs.tar", "w") as tar:
+    with tarfile.open(PACK, "w") as tar:
         tar.add(HERE / "programs", "programs")
         for work in TABLE:
             for name, text in ((work.name, work.command), (work.name + ".needs", work.needs)):
                 info = tarfile.TarInfo("commands/" + name)
                 info.size = len(text) + 1
                 tar.addfile(info, io.BytesIO((text + "\n").encode()))
-    with open(OUT / "programs.tar", "ab") as f:  # a disk is whole sectors
+    with open(PACK, "ab") as f:  # a disk is whole sectors
         f.truncate(-(-f.tell() // 4096) * 4096)
 
 
@@ -71,7 +74,7 @@ def on_host(work, tree):
         return json.loads(kept.read_text())
     script = (f"mount -t tmpfs tmpfs {tree}/tmp && mount -t tmpfs tmpfs {tree}/run && "
               f"mount -t proc proc {tree}/proc && mount -t sysfs sysfs {tree}/sys && "
-              f"mount --rbind /dev {tree}/dev && cp {OUT}/programs.tar {tree}/tmp/ && "
+              f"mount --rbind /dev {tree}/dev && cp {PACK} {tree}/tmp/programs.tar && "
               f"exec chroot {tree} sh -c {shlex.quote(inside(work.name))}")
     start = time.time()
     run = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script], capture_output=True,
@@ -90,7 +93,7 @@ class Guest:
         self.kind = (work.cpus, work.memory)
         self.machine = Machine([
             "run", "--accel", options.accel, "--memory", work.memory, "--cpus", work.cpus, "--kernel", KERNEL,
-            "--initrd", GUEST / "disk.cpio", "--disk", image, "--disk", f"{OUT}/programs.tar,readonly", "--net", "user",
+            "--initrd", GUEST / "disk.cpio", "--disk", image, "--disk", f"{PACK},readonly", "--net", "user",
             "--rng", "--cmdline", CMDLINE + " root=/dev/vda " + options.cmdline, *options.option])
         self.log_in(600)
 
@@ -132,9 +135,14 @@ class Guest:
             seconds = round(time.time() - start, 2)
             out, status = self.run(work.again, 60)
             return {"seconds": seconds, "status": status, "out": out}
+        pokes = [threading.Timer(4 * n + 4, self.machine.type, ["\n"]) for n in range(work.pokes)]
+        for poke in pokes:
+            poke.start()
         _, status = self.run(line, work.timeout + 120)
-        seconds = time.time() - start
-        others = (host_busy() - busy - (self.cpu_seconds() - spent)) / seconds
+        for poke in pokes:
+            poke.join()
+        seconds, spent = time.time() - start, self.cpu_seconds() - spent
+        others = (host_busy() - busy - spent) / seconds
         out, _ = self.run("head -c 60000 /var/tmp/out", 120)
         err, _ = self.run("tail -c 20000 /var/tmp/err", 120)
         said, _ = self.run("dmesg | tail -n 300", 120)
@@ -143,7 +151,8 @@ class Guest:
         (OUT / f"{work.name}.guest.dmesg").write_text(said)
         bad = [line for line in said.splitlines()
                if BAD.search(line) and not (work.complaints and re.search(work.complaints, line))]
-        result = {"status": status, "out": out, "seconds": round(seconds, 2), "others": round(max(0, others), 2)}
+        result = {"status": status, "out": out, "seconds": round(seconds, 2), "cpu seconds": round(spent, 2),
+                  "others": round(max(0, others), 2)}
         if bad:
             result["complaints"] = bad[:10]
         return result
@@ -233,6 +242,25 @@ def one(work, guest, options, before):
     return guest
 
 
+def count(results):
+    return sum("failed" in r for r in results), sum("skipped" in r for r in results)
+
+
+def write(path, results):
+    """Put the results into a file of them, in the place of older ones of the same names."""
+    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=TOP, capture_output=True, text=True,
+                            check=False).stdout.strip()
+    rows = {r["name"]: r for r in json.loads(path.read_text())["workloads"]} if path.exists() else {}
+    for r in results.values():
+        rows[r["name"]] = {"name": r["name"], "commit": commit, **r}
+    order = {w.name: n for n, w in enumerate(TABLE)}
+    rows = sorted(rows.values(), key=lambda r: order.get(r["name"], len(order)))
+    failed, skipped = count(rows)
+    path.write_text(json.dumps({
+        "date": str(datetime.date.today()), "passed": len(rows) - failed - skipped, "failed": failed,
+        "skipped": skipped, "workloads": rows}, indent=1) + "\n")
+
+
 def main():
     global PORT
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -265,6 +293,8 @@ def main():
     try:
         for work in chosen:
             guest = one(work, guest, options, results)
+            if options.json:
+                write(options.json, results)
         if guest:
             guest.off()
             guest = None
@@ -277,14 +307,10 @@ def main():
         if guest:
             guest.machine.close()
         options.disk.unlink()
-    failed = sum("failed" in r for r in results.values())
-    skipped = sum("skipped" in r for r in results.values())
+        PACK.unlink()
     if options.json:
-        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=TOP, capture_output=True, text=True,
-                                check=False).stdout.strip()
-        options.json.write_text(json.dumps({
-            "date": str(datetime.date.today()), "commit": commit, "passed": len(results) - failed - skipped,
-            "failed": failed, "skipped": skipped, "workloads": list(results.values())}, indent=1) + "\n")
+        write(options.json, results)
+    failed, skipped = count(results.values())
     print(f"{len(results) - failed - skipped} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)
 

@@ -12,7 +12,7 @@
 
 static uint64_t state = 88172645463325252u;
 
-static uint64_t mix(int i)
+__attribute__((noinline)) static uint64_t mix(int i)
 {
     state ^= state << 13;
     state ^= state >> 7;
@@ -20,7 +20,7 @@ static uint64_t mix(int i)
     return state + (uint64_t)i;
 }
 
-static uint32_t crc(const uint8_t *p, size_t n)
+__attribute__((noinline)) static uint32_t crc(const uint8_t *p, size_t n)
 {
     uint32_t c = 0xffffffffu;
     for (size_t i = 0; i < n; i++) {
