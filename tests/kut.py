@@ -7,7 +7,7 @@ out. Every test of x86/unittests.cfg is run (or the NAMEs), unless LEFT_OUT says
 are for both architectures a second time as NAME-32. The CPU is that of the section, as far as Liege has it. A test's
 verdict is its exit code by port 0xf4 (the machine ends with status 2 * code + 1); a timeout is a failure. The logs go
 to build/kut-logs. --tcg runs each test in QEMU's TCG, too, by the section's own options. --ledger writes the table as
-Markdown. The exit status is 1 if a test failed which EXPECTED does not know. Nothing of that suite is part of this
+Markdown; with NAMEs, its other rows stay. The exit status is 1 if a test failed which EXPECTED does not know. Nothing of that suite is part of this
 project.
 """
 import argparse
@@ -48,6 +48,7 @@ SKIPPED = [
 EXPECTED = {}
 # What QEMU's "max", of which most sections speak, has beyond our portable model; and what KVM always gives a guest.
 MAX = ["+pku", "+pks", "+la57"]
+MAX_OF_HOST = ["clflushopt", "clwb"]  # where the host has them
 KVM_GIVES = ["+kvm_pv_ipi"]
 OUR_NAMES = {"tsc-deadline": "tsc_deadline_timer"}
 CHANGES = {"x2apic", "tsc-deadline", "pcid", "invpcid", "umip", "pku", "xsave", "smap", "smep"}  # followed in -cpu
@@ -87,7 +88,10 @@ def our_cpu(cpu, accel):
     name, *changes = cpu.split(",")
     spec = ["default"]
     if accel == "soft":
-        spec += KVM_GIVES + (MAX if name in ("max", "host") else [])
+        spec += KVM_GIVES
+        if name in ("max", "host"):
+            host = pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii").split()
+            spec += MAX + ["+" + f for f in MAX_OF_HOST if f in host]
     for c in changes:
         if c[0] in "+-" and c[1:] in CHANGES:
             spec.append(c[0] + OUR_NAMES.get(c[1:], c[1:]))
@@ -225,6 +229,20 @@ def write_ledger(path, accel, tcg, total, rows):
             f.write(f"| {name} | {result} | {other} | {note} |\n" if tcg else f"| {name} | {result} | {note} |\n")
 
 
+def read_ledger(path):
+    """The rows of a ledger that was written with --tcg."""
+    with open(path, encoding="utf-8") as f:
+        cells = [tuple(c.strip() for c in line.split("|")[1:-1]) for line in f if line.startswith("| ")]
+    return [c for c in cells[1:] if len(c) == 4]
+
+
+def merged(rows, path):
+    """The ledger's rows with those of this run in their places."""
+    new = {r[0]: r for r in rows}
+    old = read_ledger(path)
+    return [new.pop(r[0], r) for r in old] + list(new.values())
+
+
 def count(results):
     """How many of each."""
     results = list(results)
@@ -267,9 +285,11 @@ def main():
     results = [r[1] for r in rows]
     print(count(results))
     if a.ledger:
+        if a.names and a.tcg and os.path.exists(a.ledger):
+            rows = merged(rows, a.ledger)
         tcg = a.tcg and subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True,
                                        check=True).stdout.split("\n")[0].split(" (")[0]
-        write_ledger(a.ledger, a.accel, tcg, count(results), rows)
+        write_ledger(a.ledger, a.accel, tcg, count(r[1] for r in rows), rows)
     sys.exit(1 if "FAIL" in results else 0)
 
 
