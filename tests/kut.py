@@ -3,12 +3,12 @@
     KUT_DIR=DIR [KUT_DIR32=DIR] tests/kut.py [--accel soft|kvm] [--tcg] [--jobs N] [--ledger FILE] [NAME...]
 
 KUT_DIR is a built checkout for x86_64, KUT_DIR32 one for i386; without the latter, what exists for i386 only is left
-out. Every test of x86/unittests.cfg is run (or the NAMEs), unless LEFT_OUT says why it makes no sense here; those that
-are for both architectures a second time as NAME-32. The CPU is that of the section, as far as Liege has it. A test's
-verdict is its exit code by port 0xf4 (the machine ends with status 2 * code + 1); a timeout is a failure. The logs go
-to build/kut-logs. --tcg runs each test in QEMU's TCG, too, by the section's own options. --ledger writes the table as
-Markdown; with NAMEs, its other rows stay. The exit status is 1 if a test failed which EXPECTED does not know. Nothing of that suite is part of this
-project.
+out. Every test of x86/unittests.cfg is run (or the NAMEs), unless LEFT_OUT says why it makes no sense here; those
+that are for both architectures a second time as NAME-32. The CPU is that of the section, as far as Liege has it. A
+test's verdict is its exit code by port 0xf4 (the machine ends with status 2 * code + 1); a timeout is a failure. The
+logs go to build/kut-logs. --tcg runs each test in QEMU's TCG, too, by the section's own options. --ledger writes the
+table as Markdown; with NAMEs, its other rows stay. The exit status is 1 if a test failed which EXPECTED does not
+know. Nothing of that suite is part of this project.
 """
 import argparse
 import concurrent.futures
@@ -32,9 +32,10 @@ PASS, FAIL, SKIP, ABORT = 1, 3, 77, 127  # how the machine ends: what the test g
 LEFT_OUT = [
     (r"intel_iommu", "needs an IOMMU, and QEMU's edu device to use it"),
     (r"vmware_backdoors", "needs VMware's port"),
+    (r"vmexit_inl_pmtimer", "needs a PM timer, which hardware-reduced ACPI does not have"),
     (r"s3", "needs suspend to RAM, and firmware that wakes up from it"),
 ]
-# Why tests skip themselves.
+# Why tests skip themselves, or only look that the feature is absent.
 SKIPPED = [
     (r"svm.*", "needs SVM for the guest"),
     (r"vmx(?!exit).*|ept.*", "needs VMX for the guest"),
@@ -42,7 +43,7 @@ SKIPPED = [
     (r"hyperv_.*", "needs Hyper-V's interfaces"),
     (r"asyncpf", "asynchronous page faults are not offered"),
     (r"access_fep", "needs KVM's forced emulation prefix"),
-    (r"cet|tsx-ctrl", "a processor feature that is not offered"),
+    (r"cet|tsx-ctrl|lam", "a processor feature that is not offered"),
 ]
 # Failures that are understood: test, what of its output may fail (None: the whole test), reason.
 EXPECTED = {}
@@ -177,13 +178,14 @@ def run(test, accel):
         argv = command(test, folder_of(test), accel, pathlib.Path(work))
         status, note = execute(argv, LOGS / f"{name}.log", limit)
     seconds = time.time() - start
+    absent = next((why for pattern, why in SKIPPED if re.fullmatch(pattern, section)), None)
     if status is None:
         return "FAIL", f"no end in {limit} s: {note}", seconds
     if status == PASS:
         # A crash of ours has status 1, too, but not the suite's summary; its absence is told by the note.
-        return "pass", note, seconds
+        return "pass", f"{note}; {absent}" if absent else note, seconds
     if status == SKIP:
-        return "skip", next((why for pattern, why in SKIPPED if re.fullmatch(pattern, section)), note), seconds
+        return "skip", absent or note, seconds
     if status == ABORT:
         return "FAIL", f"aborted: {note}", seconds
     return "FAIL", (note if status == FAIL else f"status {status}: {note}"), seconds
