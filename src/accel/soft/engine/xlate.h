@@ -42,7 +42,9 @@
 #include "accel/soft/engine/xemit.h"
 
 enum {
-    XREGIONS = 8,
+    XREGIONS_LEAST = 8,
+    XREGIONS_MOST = 256,
+    XREGION_SIZE = 1 << 20, /* of its code, between these */
     XUNIT_ROOM = 16 << 10,
     XMETA_ROOM = 10 << 10,
     XPAGE_PER_CODE = 1 << 10, /* pages of guest code that can be known: one for so many bytes of the cache */
@@ -176,13 +178,13 @@ struct xcache {
     uint8_t *next;  /* code; meta_used in the same way: where what comes next is put, in the present region */
     uint8_t *code_end;
     size_t meta_used, meta_end;
-    uint8_t *first;   /* behind the glue */
-    unsigned filling; /* which region */
+    uint8_t *first;            /* behind the glue */
+    unsigned regions, filling; /* how many; which */
     uint32_t sweep;
     size_t code_size, meta_size;
     struct xglue glue;
     uint64_t n_units, n_guest_bytes, n_host_bytes, n_count_bytes, n_flush, n_dead, n_evicted;
-    struct xregion region[XREGIONS];
+    struct xregion region[XREGIONS_MOST];
     struct xunit *unit[XUNIT_BUCKETS];
     struct xpage *page[XPAGE_BUCKETS];
     struct xpage *page_free, *pages; /* xpages without a page; all */

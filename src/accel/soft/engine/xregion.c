@@ -56,19 +56,34 @@ size_t xcache_init(struct xcache *k, size_t code)
     k->code =
         (struct xcode *)(void *)((uint8_t *)k->pages + whole_pages(pages_bytes(code) + meta_bytes(code)));
     k->code_size = code;
+    k->regions =
+        code >= XREGIONS_MOST * (size_t)XREGION_SIZE ? XREGIONS_MOST : (unsigned)(code / XREGION_SIZE);
+    if (k->regions < XREGIONS_LEAST)
+        k->regions = XREGIONS_LEAST;
     k->meta_size = meta_bytes(code);
     return code;
 }
 
+/* Of one region. */
+static size_t region_code(const struct xcache *k)
+{
+    return k->code_size / k->regions / HOST_LINE * HOST_LINE;
+}
+
+static size_t region_meta(const struct xcache *k)
+{
+    return k->meta_size / k->regions / HOST_LINE * HOST_LINE;
+}
+
 static unsigned region_of_code(const struct xcache *k, uint64_t offset)
 {
-    uint64_t r = offset / (k->code_size / XREGIONS);
-    return r < XREGIONS ? (unsigned)r : XREGIONS - 1;
+    uint64_t r = offset / region_code(k);
+    return r < k->regions ? (unsigned)r : k->regions - 1;
 }
 
 static unsigned region_of_meta(const struct xcache *k, const void *p)
 {
-    return (unsigned)((size_t)((const uint8_t *)p - k->meta) / (k->meta_size / XREGIONS));
+    return (unsigned)((size_t)((const uint8_t *)p - k->meta) / region_meta(k));
 }
 
 static void fill(struct xcache *k, unsigned region)
@@ -91,7 +106,7 @@ static void begin_again(struct xcache *k)
         k->pages[i].next = k->page_free;
         k->page_free = &k->pages[i];
     }
-    for (unsigned i = 0; i < XREGIONS; i++) {
+    for (unsigned i = 0; i < k->regions; i++) {
         k->region[i].units = NULL;
         k->region[i].code_used = k->region[i].code;
     }
@@ -100,9 +115,9 @@ static void begin_again(struct xcache *k)
 
 void xregion_begin(struct xcache *k)
 {
-    size_t code = k->code_size / XREGIONS, meta = k->meta_size / XREGIONS;
+    size_t code = region_code(k), meta = region_meta(k);
 
-    for (unsigned i = 0; i < XREGIONS; i++)
+    for (unsigned i = 0; i < k->regions; i++)
         k->region[i] = (struct xregion){.code = i ? (uint8_t *)k->code + i * code : k->first,
                                         .code_end = (uint8_t *)k->code + (i + 1) * code,
                                         .meta = i * meta,
@@ -163,8 +178,7 @@ static void give_up(struct xcache *k, unsigned region)
         if (page && page->swept != k->sweep)
             sweep_page(k, page, region);
     }
-    if (r->units)
-        k->n_evicted++;
+    k->n_evicted++;
     r->emptied = k->n_flush + 1;
 }
 
@@ -182,16 +196,21 @@ static bool room(const struct xcache *k)
 
 void xregion_room(struct cpu *c, struct xcache *k)
 {
-    if (likely(room(k)))
-        return;
-    world_stop(c->engine, c);
-    do {
-        unsigned next = (k->filling + 1) % XREGIONS;
+    bool stopped = false;
+
+    while (unlikely(!room(k))) {
+        unsigned next = (k->filling + 1) % k->regions;
         k->region[k->filling].code_used = k->next;
-        give_up(k, next);
+        if (k->region[next].units) {
+            if (!stopped)
+                world_stop(c->engine, c);
+            stopped = true;
+            give_up(k, next);
+        }
         fill(k, next);
-    } while (!room(k));
-    all_go(c, k);
+    }
+    if (stopped)
+        all_go(c, k);
 }
 
 void xregion_empty(struct cpu *c, struct xcache *k)
@@ -199,7 +218,7 @@ void xregion_empty(struct cpu *c, struct xcache *k)
     world_stop(c->engine, c);
     memset(k->unit, 0, sizeof k->unit);
     memset(k->page, 0, sizeof k->page);
-    for (unsigned i = 0; i < XREGIONS; i++)
+    for (unsigned i = 0; i < k->regions; i++)
         k->region[i].emptied = k->n_flush + 1;
     begin_again(k);
     all_go(c, k);
@@ -239,7 +258,7 @@ void xcache_stats(const struct engine *en, struct accel_stats *out)
     out->host_bytes = k->n_host_bytes - k->n_count_bytes; /* as it is without --stats */
     out->evictions = k->n_evicted;
     out->code_size = en->xlate_code;
-    for (unsigned i = 0; i < XREGIONS; i++)
+    for (unsigned i = 0; i < XREGIONS_MOST; i++) /* those that there are not are empty */
         out->code_used +=
             (uint64_t)((i == k->filling ? k->next : k->region[i].code_used) - k->region[i].code);
 }

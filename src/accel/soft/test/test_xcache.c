@@ -180,7 +180,7 @@ static void code_gives_way_while_it_is_changed(void **state)
 static void a_program_that_fits_is_translated_once(void **state)
 {
     (void)state;
-    struct harness *h = h_new_cache(1, 16 << 20);
+    struct harness *h = h_new_cache(1, (16 << 20) + 3 * 4096);
     struct accel_stats s;
 
     h_code(h, 0x10000, sum);
