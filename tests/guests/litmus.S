@@ -210,7 +210,7 @@ next_shape:
     mov rbx, [TICKS]
     TSC_PLUS_RBX
     mov [deadline], rax
-    shl rbx, 8
+    shl rbx, 9
     add rax, rbx
     mov [patience], rax
 once:

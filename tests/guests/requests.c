@@ -234,7 +234,8 @@ static void effort(struct machine *m)
     cpu_set_t set;
 
     m->arg = m->effort;
-    m->arg2 = m->slow || sched_getaffinity(0, sizeof set, &set) ? 1 : (uint32_t)CPU_COUNT(&set);
+    m->arg2 =
+        m->slow || m->interpret || sched_getaffinity(0, sizeof set, &set) ? 1 : (uint32_t)CPU_COUNT(&set);
 }
 
 void machine_request(struct machine *m, struct cpu_thread *t)

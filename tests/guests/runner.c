@@ -459,6 +459,7 @@ static enum outcome guest(const char *path, const struct how *how)
         abort();
     m->slow = how->slow;
     m->effort = how->effort;
+    m->interpret = how->interpret;
     if (run_guest(m, path, how, &e))
         machine_fail(m, "%s", e.msg);
     o = m->why[0] ? FAILED : m->skipped ? SKIPPED : PASSED;

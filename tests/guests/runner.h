@@ -60,7 +60,7 @@ enum request {
     REQ_SLOW,    /* ARG <- 1 where guest kernel code is emulated */
     REQ_WHERE,   /* ARG <- EBX, ARG2 <- EIP, where the request stopped its CPU */
     REQ_EFFORT,  /* ARG <- ms that a test of chance shall take, ARG2 <- CPUs of the host for it; 1
-                    where guest code is emulated */
+                    where guest code is emulated or interpreted */
 };
 
 struct machine;
@@ -79,7 +79,7 @@ struct machine {
     struct clock *clock;
     struct ram *ram, *flash;
     struct mem_region *ram_region;
-    bool slow, skipped;
+    bool slow, skipped, interpret;
     unsigned effort; /* ms */
     unsigned cpus;
     struct cpu_thread cpu[MAX_CPUS];
