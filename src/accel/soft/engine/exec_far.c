@@ -98,20 +98,37 @@ static void own_step(struct cpu *c)
     }
 }
 
-/* In compatibility mode SYSCALL exists on AMD's processors only (APM 3 SYSCALL): there it enters at CSTAR. */
+/* Outside of 64-bit mode SYSCALL and SYSRET exist on AMD's processors only (APM 3): from compatibility mode
+ * it enters at CSTAR, from legacy modes at the address in STAR. */
 static void exec_syscall(struct cpu *c, const struct insn *in)
 {
     bool wide = c->mode == MODE_64;
+    uint64_t clear = c->long_mode ? c->sfmask | X86_RF : X86_IF | X86_RF | X86_VM;
 
     (void)in;
-    if (!(c->efer & EFER_SCE) || !c->long_mode || (!wide && !c->priv->amd))
+    if (!(c->efer & EFER_SCE) || (!wide && !c->priv->amd))
         cpu_ud(c);
     c->gpr[X86_RCX] = c->next_rip;
-    c->gpr[X86_R11] = c->rflags & ~(uint64_t)X86_RF;
-    c->rflags = (c->rflags & ~(c->sfmask | X86_RF)) | 2;
+    if (c->long_mode)
+        c->gpr[X86_R11] = c->rflags & ~(uint64_t)X86_RF;
+    c->rflags = (c->rflags & ~clear) | 2;
     uint16_t cs = (uint16_t)(c->star >> 32 & 0xfffc);
-    enter(c, cs, (uint16_t)(cs + 8), 0, true);
-    c->next_rip = wide ? c->lstar : c->cstar;
+    c->next_rip = wide ? c->lstar : c->long_mode ? c->cstar : (uint32_t)c->star;
+    enter(c, cs, (uint16_t)(cs + 8), 0, c->long_mode);
+    own_step(c);
+}
+
+/* To 32-bit code, with interrupts on: nothing else tells of the flags. */
+static void sysret_narrow(struct cpu *c)
+{
+    uint16_t base = (uint16_t)(c->star >> 48);
+
+    if (!cpu_pe(c))
+        cpu_gp(c, 0);
+    cpu_need_cpl0(c);
+    c->rflags |= X86_IF;
+    c->next_rip = (uint32_t)c->gpr[X86_RCX];
+    enter(c, base | 3, (uint16_t)(base + 8) | 3, 3, false);
     own_step(c);
 }
 
@@ -119,8 +136,12 @@ static void exec_sysret(struct cpu *c, const struct insn *in)
 {
     bool wide = in->opsize == 8;
 
-    if (!(c->efer & EFER_SCE) || c->mode != MODE_64)
+    if (!(c->efer & EFER_SCE) || (c->mode != MODE_64 && !c->priv->amd))
         cpu_ud(c);
+    if (c->mode != MODE_64) {
+        sysret_narrow(c);
+        return;
+    }
     cpu_need_cpl0(c);
     if (wide && !is_canonical(c, c->gpr[X86_RCX]))
         cpu_gp(c, 0);
