@@ -196,8 +196,8 @@ uint64_t xlate_slow(struct cpu *c, const uint8_t *at)
     bool on = interpret(c, in) && c->priv->xcache_seen == seen;
     while (on && ++n < way.count)
         on = interpret(c, kept_further(c, at, u, n)) && c->priv->xcache_seen == seen;
-    if (on && (!u->dead || SEED_BUG(23)) && c->tlb_user == u->set && way.go_on &&
-        (!u->vec || SEED_BUG(39) || want_vectors(c, u))) {
+    if (on && (!__atomic_load_n(&u->dead, __ATOMIC_RELAXED) || SEED_BUG(23)) && c->tlb_user == u->set &&
+        way.go_on && (!u->vec || SEED_BUG(39) || want_vectors(c, u))) {
         if (k->counting)
             c->icount += way.behind;
         return xcode_at(k, u->code) + way.go_on;
