@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "device/core/device.h"
 #include "device/virtio/test/fakes.h"
+#include "host/host.h"
 #include "state/state.h"
 
 static const struct board_config plain = {.acpi = true, .rng = true};
@@ -27,6 +28,45 @@ static void com1_interrupts_through_both_controllers(void **state)
     assert_int_equal(b->cb.ack_extint(b->cb.opaque), 0x34);
     assert_false(b->extint);
     assert_int_equal(b->cb.ack_extint(b->cb.opaque), -1);
+    bench_free(b);
+}
+
+static void stop_at_extint(void *opaque)
+{
+    struct bench *b = opaque;
+    if (b->extint)
+        loop_stop(b->loop);
+}
+
+static void stop(void *opaque)
+{
+    loop_stop(((struct bench *)opaque)->loop);
+}
+
+/* As a multiboot kernel finds it: vectors from 8 and 0x70, the timer's line and nothing else let through. */
+static void a_bios_has_left_the_timer_at_vector_8(void **state)
+{
+    struct bench *b = bench_new(&plain);
+    (void)state;
+    board_bios_interrupts(b->board);
+    assert_int_equal(bus_read(b->bus, PORT_PIC_MASTER + 1, 1), 0xfa);
+    assert_int_equal(bus_read(b->bus, PORT_PIC_SLAVE + 1, 1), 0xff);
+    bus_write(b->bus, PORT_COM1 + 4, 1, 0x08);
+    bus_write(b->bus, PORT_COM1 + 1, 1, 0x02); /* line 4 */
+    assert_true(b->extint);                    /* its output has risen */
+    assert_int_equal(b->cb.ack_extint(b->cb.opaque), 8);
+    bus_write(b->bus, PORT_PIC_MASTER, 1, 0x20);
+    assert_false(b->extint);
+    loop_on_idle(b->loop, stop_at_extint, b);
+    struct loop_timer *never = loop_timer_new(b->loop, stop, b, &b->err);
+    loop_timer_arm(never, host_now_ns() + 20000000000ull);
+    board_resume(b->board);
+    clock_start(b->clock);
+    loop_run(b->loop);
+    board_pause(b->board);
+    loop_timer_free(never);
+    assert_true(b->extint);
+    assert_int_equal(b->cb.ack_extint(b->cb.opaque), 8);
     bench_free(b);
 }
 
@@ -370,6 +410,7 @@ int main(void)
     log_set_level(LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(com1_interrupts_through_both_controllers),
+        cmocka_unit_test(a_bios_has_left_the_timer_at_vector_8),
         cmocka_unit_test(the_power_button_is_a_level_interrupt_on_line_9_until_its_event_is_read),
         cmocka_unit_test(every_way_to_reset_and_power_off_reaches_the_machine),
         cmocka_unit_test(memory_leaves_a_hole_below_4_gib_and_goes_on_above),
