@@ -198,13 +198,15 @@ static void deliver_long(struct cpu *c, const struct event *ev)
     else if (cpl < c->cpl)
         f.sp = tss_stack64(c, 4 + cpl * 8, ev->ext);
     f.sp &= ~0xfull;
-    push(c, &f, 8, c->seg[X86_SS].sel);
-    push(c, &f, 8, c->gpr[X86_RSP]);
-    push(c, &f, 8, ev->flags);
-    push(c, &f, 8, c->seg[X86_CS].sel);
-    push(c, &f, 8, ev->return_rip);
-    if (ev->has_error)
-        push(c, &f, 8, ev->error);
+    /* as they lie in memory */
+    const uint64_t words[6] = {ev->error, ev->return_rip,  c->seg[X86_CS].sel,
+                               ev->flags, c->gpr[X86_RSP], c->seg[X86_SS].sel};
+    unsigned first = ev->has_error ? 0 : 1;
+    if (linear_store_known(c, f.sp - (6 - first) * 8, words + first, 6 - first, f.set))
+        f.sp -= (6 - first) * 8;
+    else
+        for (unsigned i = 6; i-- > first;)
+            push(c, &f, 8, words[i]);
     if (cpl != c->cpl)
         c->seg[X86_SS] = seg_null(c, (uint16_t)cpl);
     commit_code(c, &g, &d, cpl);

@@ -380,9 +380,27 @@ void cpu_ref_end_slow(struct cpu_ref *r)
 
 /* ---- implicit supervisor accesses ---- */
 
+bool linear_store_known(struct cpu *c, uint64_t linear, const uint64_t *words, unsigned n, enum tlb_set set)
+{
+    const struct tlb_entry *t = &c->tlb[set][TLB_WRITE][linear >> 12 & (TLB_SIZE - 1)];
+
+    if (t->tag != ((linear & ~0xfffull) | c->asid[linear >> 63]) || (linear & 0xfff) + n * 8 > 4096 ||
+        c->priv->watch_armed)
+        return false;
+    for (unsigned i = 0; i < n; i++)
+        host_store(linear + t->addend + i * 8, 8, words[i]);
+    note_written(c, t->note, t->gpa | (linear & 0xfff), n * 8);
+    return true;
+}
+
 uint64_t cpu_sys_load(struct cpu *c, uint64_t linear, unsigned size)
 {
+    const struct tlb_entry *t = &c->tlb[cpu_system_set(c)][TLB_READ][linear >> 12 & (TLB_SIZE - 1)];
     uint64_t v = 0;
+
+    if (likely(t->tag == ((linear & ~0xfffull) | c->asid[linear >> 63]) && (linear & 0xfff) + size <= 4096 &&
+               !c->priv->watch_armed))
+        return host_load(linear + t->addend, size);
 
     linear_load(c, linear, &v, size, cpu_system_set(c));
     return v;

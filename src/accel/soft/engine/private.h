@@ -383,6 +383,8 @@ bool seg_holds(const struct x86_seg *s, uint64_t off, unsigned n);
 /* Linear accesses of any length with an explicit TLB set. */
 void linear_load(struct cpu *c, uint64_t linear, void *out, unsigned n, enum tlb_set set);
 void linear_store(struct cpu *c, uint64_t linear, const void *in, unsigned n, enum tlb_set set);
+/* n words at once, where nothing can fault or has to be told; false: nothing was done. */
+bool linear_store_known(struct cpu *c, uint64_t linear, const uint64_t *words, unsigned n, enum tlb_set set);
 void linear_probe_write(struct cpu *c, uint64_t linear, unsigned n, enum tlb_set set);
 
 /* ---- excp.c ---- */
