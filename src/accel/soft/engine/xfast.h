@@ -44,10 +44,13 @@ struct ftlb {
  * checks that it is the one that was wanted. One for each TLB set, because that is part of what a translation
  * was made for. */
 enum { JC_BITS = 16, JC_SIZE = 1 << JC_BITS };
+/* Functions begin at multiples of 16 bytes, and where a call returns to lies at least five behind the last.
+ */
+enum { JC_SHIFT = 3 };
 
 static inline unsigned jc_index(uint64_t linear)
 {
-    return (unsigned)(linear & (JC_SIZE - 1));
+    return (unsigned)(linear >> JC_SHIFT & (JC_SIZE - 1));
 }
 
 struct xfast {

@@ -26,6 +26,7 @@ enum {
 
 struct iret {
     struct xemit *e;
+    const struct xcache *k;
     unsigned set;
     uint8_t *fail[FAILS];
     unsigned fails;
@@ -130,14 +131,14 @@ static void leave(struct iret *i, unsigned cpl)
     x_load(e, H_RDX, XOFF(x.scratch[2]));
     x_lea(e, true, H_RSP, H_RSP, 0xff, 1, 8);
     if (cpl) {
-        xglue_enter_set(e, TLB_USER);
+        xglue_enter_set(e, i->k, TLB_USER);
         return;
     }
     x_gs_test(e, XOFF(cr4), CR4_SMAP); /* AC is clear */
     uint8_t *no_smap = x_jcc(e, CC_E);
-    xglue_enter_set(e, TLB_SUPER_SMAP);
+    xglue_enter_set(e, i->k, TLB_SUPER_SMAP);
     x_patch(e, no_smap);
-    xglue_enter_set(e, TLB_SUPER);
+    xglue_enter_set(e, i->k, TLB_SUPER);
 }
 
 static void to_user(struct iret *i)
@@ -184,9 +185,9 @@ static void to_kernel(struct iret *i)
     leave(i, 0);
 }
 
-static uint64_t make(struct xemit *e, unsigned set)
+static uint64_t make(const struct xcache *k, struct xemit *e, unsigned set)
 {
-    struct iret i = {.e = e, .set = set};
+    struct iret i = {.e = e, .k = k, .set = set};
     uint64_t at = xglue_align(e);
 
     x_store(e, H_RAX, XOFF(x.scratch[0]));
@@ -234,5 +235,5 @@ static uint64_t make(struct xemit *e, unsigned set)
 void xglue_iret(struct xcache *k, struct xemit *e)
 {
     for (unsigned set = 0; set < FTLB_SETS; set++)
-        k->glue.iret[set] = make(e, set);
+        k->glue.iret[set] = make(k, e, set);
 }

@@ -115,10 +115,7 @@ void xmake_jcc(struct maker *m, unsigned index, uint64_t target)
 /* To the linear address in R10; flags are in the slot. */
 void xmake_indirect(struct maker *m)
 {
-    _Static_assert(JC_BITS == 16, "the next instruction");
-    XB(&m->e, 0x45, 0x0f, 0xb7, 0xda);       /* movzx r11d, r10w */
-    XB(&m->e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11*8 + ..] */
-    x32(&m->e, XOFF(x.jc) + m->u->set * JC_SIZE * 8);
+    xglue_indirect(&m->e, m->k, m->u->set);
 }
 
 /* ---- the unit ---- */

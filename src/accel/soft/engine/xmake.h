@@ -115,8 +115,10 @@ static inline uint32_t xseg(unsigned seg, size_t field)
 {
     return XOFF(seg) + seg * (uint32_t)sizeof(struct x86_seg) + (uint32_t)field;
 }
-/* To the code of `set` for the address in R10: jumps there. */
-void xglue_enter_set(struct xemit *e, unsigned set);
+/* Jump to the code of `set` for the address in R10; flags are in the slot. The second: the set is another
+ * one. */
+void xglue_indirect(struct xemit *e, const struct xcache *k, unsigned set);
+void xglue_enter_set(struct xemit *e, const struct xcache *k, unsigned set);
 
 void xmake_system(struct maker *m, unsigned index);
 /* Those that lead to code of another TLB set. True: the unit goes on. */

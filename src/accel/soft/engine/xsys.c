@@ -374,16 +374,26 @@ static void set_flags(struct xemit *e)
     XB(e, 0x4c, 0x89, 0x1c, 0x24); /* mov [rsp], r11 */
 }
 
-void xglue_enter_set(struct xemit *e, unsigned set)
+void xglue_indirect(struct xemit *e, const struct xcache *k, unsigned set)
 {
-    x_gs_byte(e, XOFF(tlb_user), set);
-    XB(e, 0x45, 0x0f, 0xb7, 0xda);       /* movzx r11d, r10w */
-    XB(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11*8 + ..] */
+    _Static_assert(JC_BITS == 16, "the next instruction but one");
+    if (k->rorx)
+        XB(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JC_SHIFT); /* rorx r11, r10, .. */
+    else
+        XB(e, 0x4d, 0x89, 0xd3, 0x49, 0xc1, 0xeb, JC_SHIFT); /* mov r11, r10; shr r11, .. */
+    XB(e, 0x45, 0x0f, 0xb7, 0xdb);                           /* movzx r11d, r11w */
+    XB(e, 0x65, 0x42, 0xff, 0x24, 0xdd);                     /* jmp gs:[r11*8 + ..] */
     x32(e, XOFF(x.jc) + set * JC_SIZE * 8);
 }
 
+void xglue_enter_set(struct xemit *e, const struct xcache *k, unsigned set)
+{
+    x_gs_byte(e, XOFF(tlb_user), set);
+    xglue_indirect(e, k, set);
+}
+
 /* RCX is set already; SDM 2B SYSCALL. */
-static void glue_syscall(struct xemit *e)
+static void glue_syscall(const struct xcache *k, struct xemit *e)
 {
     XB(e, 0x44, 0x8b, 0x1c, 0x24, 0x41, 0x81, 0xe3); /* mov r11d, [rsp]; and r11d, STATUS */
     x32(e, STATUS);
@@ -405,14 +415,14 @@ static void glue_syscall(struct xemit *e)
     uint8_t *checked = x_jcc(e, CC_NE);
     x_gs_test(e, XOFF(cr4), CR4_SMAP);
     uint8_t *no_smap = x_jcc(e, CC_E);
-    xglue_enter_set(e, TLB_SUPER_SMAP);
+    xglue_enter_set(e, k, TLB_SUPER_SMAP);
     x_patch(e, checked);
     x_patch(e, no_smap);
-    xglue_enter_set(e, TLB_SUPER);
+    xglue_enter_set(e, k, TLB_SUPER);
 }
 
 /* What it checks has been: xmake_away_system; SDM 2B SYSRET. */
-static void glue_sysret(struct xemit *e)
+static void glue_sysret(const struct xcache *k, struct xemit *e)
 {
     x_load(e, H_R10, x_gpr(X86_R11));
     XB(e, 0x49, 0x81, 0xe2); /* and r10, .. */
@@ -424,7 +434,7 @@ static void glue_sysret(struct xemit *e)
     flat_segments(e, 3, 16, 8);
     x_gs_byte(e, XOFF(cpl), 3);
     XB(e, 0x49, 0x89, 0xca); /* mov r10, rcx */
-    xglue_enter_set(e, TLB_USER);
+    xglue_enter_set(e, k, TLB_USER);
 }
 
 /* EDX:EAX = the guest's TSC: engine_now (clock.c) and tsc_at (time.c) once more. */
@@ -464,8 +474,8 @@ void xglue_system(struct xcache *k, struct xemit *e, const struct engine_clock *
     k->glue.rdtsc = xglue_align(e);
     glue_rdtsc(e, clock);
     k->glue.syscall = xglue_align(e);
-    glue_syscall(e);
+    glue_syscall(k, e);
     k->glue.sysret = xglue_align(e);
-    glue_sysret(e);
+    glue_sysret(k, e);
     xglue_iret(k, e);
 }
