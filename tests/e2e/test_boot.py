@@ -81,6 +81,20 @@ def test_a_boot_with_the_smallest_code_cache(extra):
     assert translated and float(translated.group(1)) > 95, r.stderr
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("extra", [[], ["--engine-process"]], ids=lambda e: "".join(e) or "threads")
+def test_programs_are_right_while_their_code_gives_way(shell, extra):
+    m = shell("--cpus", "2", "--code-cache", "1M", *extra, timeout=240)
+    # by both CPUs at once: packed and unpacked it is the same; awk's sum of squares is known; no name is there twice
+    checks = ['[ "$(gzip -c /bin/busybox | gunzip -c | sha256sum)" = "$want" ] || echo WRONG gzip',
+              "[ $(seq 20000 | awk '{s += $1 * $1} END {printf \"%.0f\", s}') = 2666866670000 ] || echo WRONG awk",
+              "[ $(find / -xdev | sort -r | sort | uniq -d | wc -l) = 0 ] || echo WRONG sort"]
+    loop = f"for i in 1 2 3 4; do {'; '.join(checks)}; done"
+    m.run(f"job() {{ want=$(sha256sum < /bin/busybox); {loop}; echo DONE $1; }}")
+    out, status = m.run("job one & job two & wait", 900)
+    assert status == 0 and "DONE one" in out and "DONE two" in out and "WRONG" not in out, out
+
+
 @pytest.mark.parametrize("extra", [["--virtio-mmio"], pytest.param(["--kernel-decompress"], marks=pytest.mark.full),
                                    ["--engine-process"]])
 def test_other_ways_to_boot(extra):

@@ -285,6 +285,28 @@ static pid_t only_child(void)
 }
 
 /* The engine's process holds this guest's memory and the program, and may do next to nothing. */
+/* Of machine code the engine makes there is one view to write and one to execute, wherever it runs. */
+static void nothing_is_both_writable_and_executable(void **state)
+{
+    bool process = **(bool **)state;
+    struct bench *b = bench_new(process, 1);
+    char path[64], line[512];
+    unsigned executable = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/maps", process ? only_child() : getpid());
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        const char *rights = strchr(line, ' ') + 1;
+        executable += rights[2] == 'x' && rights[3] == 's'; /* shared: it is ours */
+        if (rights[1] == 'w' && rights[2] == 'x')
+            fail_msg("%s", line);
+    }
+    fclose(f);
+    assert_int_equal(executable, 2); /* thunks, translated code */
+    bench_free(b);
+}
+
 static void the_engines_process_is_confined(void **state)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -372,6 +394,7 @@ int main(void)
             cmocka_unit_test_prestate(a_kick_ends_sleep_and_work_alike, mode),
             cmocka_unit_test_prestate(a_message_wakes_a_halted_cpu, mode),
             cmocka_unit_test_prestate(memory_added_later_is_reached, mode),
+            cmocka_unit_test_prestate(nothing_is_both_writable_and_executable, mode),
         };
         failed += cmocka_run_group_tests_name(i ? "engine in a child process" : "engine as threads", tests,
                                               NULL, NULL);
