@@ -52,7 +52,7 @@ MAX = ["+pku", "+pks", "+la57"]
 MAX_OF_HOST = ["clflushopt", "clwb"]  # where the host has them
 KVM_GIVES = ["+kvm_pv_ipi"]
 OUR_NAMES = {"tsc-deadline": "tsc_deadline_timer"}
-CHANGES = {"x2apic", "tsc-deadline", "pcid", "invpcid", "umip", "pku", "xsave", "smap", "smep"}  # followed in -cpu
+CHANGES = {"x2apic", "tsc-deadline", "pcid", "invpcid", "umip", "pku", "smap", "smep"}  # followed in -cpu
 
 
 def read_cfg(path):
