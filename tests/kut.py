@@ -25,7 +25,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[1]
 LIEGE = pathlib.Path(os.environ.get("BUILD", TOP / "build")) / "liege"
 LOGS = TOP / "build" / "kut-logs"
-TIMEOUT, TIMEOUT_TCG = 600, 240
+TIMEOUT, TIMEOUT_TCG = 600, 100
 PASS, FAIL, SKIP, ABORT = 1, 3, 77, 127  # how the machine ends: what the test gives exit(), halved by report.c, * 2 + 1
 
 # Tests that ask for a machine that is not ours.
@@ -212,6 +212,11 @@ def chosen(names):
     return [t for t in both if not names or t["name"] in names]
 
 
+def names(rows, wanted):
+    """The tests for whose two results that is true."""
+    return ", ".join(r[0] for r in rows if wanted(r[1], r[2])) or "none"
+
+
 def write_ledger(path, accel, tcg, total, rows):
     """The table, as Markdown."""
     head = ["Written by `tests/kut.py --ledger`; see there for how to run it. `skip`: the test itself finds what it "
@@ -220,7 +225,9 @@ def write_ledger(path, accel, tcg, total, rows):
             "run repeats such a test once."]
     if tcg:
         head.append(f"QEMU's TCG on the same images ({tcg}): {count(r[2] for r in rows if r[2])}. It is not asked "
-                    f"where the suite wants KVM; no end in {TIMEOUT_TCG} s is a failure.")
+                    f"where the suite wants KVM; no end in {TIMEOUT_TCG} s is a failure. It passes and Liege does not: "
+                    f"{names(rows, lambda ours, other: other == 'pass' != ours)}. Liege passes and it does not: "
+                    f"{names(rows, lambda ours, other: ours == 'pass' and other == 'FAIL')}.")
     with open(path, "w", encoding="utf-8") as f:
         f.write("\n\n".join(["# kvm-unit-tests on Liege", *(textwrap.fill(p, 110) for p in head), ""]))
         f.write("| test | result | TCG | note |\n|---|---|---|---|\n" if tcg else
