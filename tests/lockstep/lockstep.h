@@ -28,6 +28,7 @@ struct guest {
     const char *flat; /* an image of tests/guests; NULL: a kernel on a board */
     const char *kernel, *initrd, *cmdline;
     uint64_t memory;
+    size_t code_cache; /* bytes for translated code; 0: as usual */
 };
 
 enum { CONSOLE_SIZE = 1 << 16 };

@@ -16,7 +16,8 @@
 
 static const char usage[] =
     "usage: lockstep [--flat IMAGE | --kernel FILE [--initrd FILE] [--cmdline TEXT] [--memory MIB]]\n"
-    "                [--insns N] [--stride N] [--memory-each N] [--seed N] [--expect TEXT] [--verbose]\n";
+    "                [--code-cache KIB] [--insns N] [--stride N] [--memory-each N] [--seed N] [--expect "
+    "TEXT] [--verbose]\n";
 
 /* In a process of its own, so that each begins with nothing. */
 static void run_apart(const struct plan *p, struct result *r)
@@ -123,11 +124,13 @@ static uint64_t number(const char *s)
 
 static void options(int argc, char **argv, struct plan *p, struct guest *g)
 {
-    static const struct option all[] = {
-        {"flat", 1, NULL, 'f'},        {"kernel", 1, NULL, 'k'},  {"initrd", 1, NULL, 'i'},
-        {"cmdline", 1, NULL, 'c'},     {"memory", 1, NULL, 'm'},  {"insns", 1, NULL, 'n'},
-        {"stride", 1, NULL, 's'},      {"seed", 1, NULL, 'r'},    {"expect", 1, NULL, 'e'},
-        {"memory-each", 1, NULL, 'M'}, {"verbose", 0, NULL, 'v'}, {NULL, 0, NULL, 0}};
+    static const struct option all[] = {{"flat", 1, NULL, 'f'},    {"kernel", 1, NULL, 'k'},
+                                        {"initrd", 1, NULL, 'i'},  {"cmdline", 1, NULL, 'c'},
+                                        {"memory", 1, NULL, 'm'},  {"insns", 1, NULL, 'n'},
+                                        {"stride", 1, NULL, 's'},  {"seed", 1, NULL, 'r'},
+                                        {"expect", 1, NULL, 'e'},  {"memory-each", 1, NULL, 'M'},
+                                        {"verbose", 0, NULL, 'v'}, {"code-cache", 1, NULL, 'x'},
+                                        {NULL, 0, NULL, 0}};
     int o;
 
     while ((o = getopt_long(argc, argv, "", all, NULL)) >= 0)
@@ -146,6 +149,9 @@ static void options(int argc, char **argv, struct plan *p, struct guest *g)
             break;
         case 'm':
             g->memory = number(optarg) << 20;
+            break;
+        case 'x':
+            g->code_cache = number(optarg) << 10;
             break;
         case 'n':
             p->limit = number(optarg);

@@ -280,10 +280,11 @@ static void on_map_changed(void *opaque, const struct mem_view *was, const struc
 /* What the host's own random numbers would be in: not the same twice. */
 static const uint32_t random_features[] = {X86_F_RDRAND, X86_FEATURE(X86_W_7_EBX, 18)};
 
-static int build_engine(struct side *s, struct err *e)
+static int build_engine(struct side *s, size_t code_cache, struct err *e)
 {
     struct x86_cpu_config cc = {.model = "default", .cpus = 1, .tsc_khz = TSC_KHZ, .hypervisor_leaves = true};
-    struct engine_config ec = {.cpus = 1, .tsc_khz = TSC_KHZ, .count = true, .cpuid = &s->cpuid};
+    struct engine_config ec = {
+        .cpus = 1, .tsc_khz = TSC_KHZ, .code_cache = code_cache, .count = true, .cpuid = &s->cpuid};
     size_t size = engine_arena_size(&ec);
 
     engine_features(&cc.allow);
@@ -406,7 +407,7 @@ struct side *side_open(const struct guest *g, bool translates, struct err *e)
         return NULL;
     int r = g->flat ? add_flat_memory(s, e) : build_board(s, g, e);
     if (!r)
-        r = build_engine(s, e);
+        r = build_engine(s, g->code_cache, e);
     if (!r && s->board) {
         s->cb = board_accel_callbacks(s->board);
         board_connect(s->board, &s->accel);
