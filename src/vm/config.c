@@ -111,6 +111,8 @@ int vm_config_check(const struct vm_config *c, struct err *e)
     if (c->memory > (1ull << 42))
         return err_set(e, EINVAL, "memory: %llu GiB is more than the 4096 GiB that the board can address",
                        (unsigned long long)(c->memory >> 30));
+    if (c->symbols && !c->profile && !c->perf_map)
+        return err_set(e, EINVAL, "symbols: names are for --profile and --perf-map, and neither is given");
     if (c->code_cache < VM_CODE_CACHE_MIN || c->code_cache > VM_CODE_CACHE_MAX)
         return err_set(e, EINVAL, "code-cache: %llu bytes is outside 1M to 1G",
                        (unsigned long long)c->code_cache);

@@ -26,6 +26,7 @@ def one_line(r, status, *words):
     (["run", "--kernel", KERNEL, "--memory", "0"], 2, ["memory"]),
     (["run", "--kernel", KERNEL, "--memory", "1K"], 2, ["memory"]),
     (["run", "--kernel", KERNEL, "--memory", "banana"], 2, ["banana", "512M"]),
+    (["run", "--kernel", KERNEL, "--symbols", "/proc/kallsyms"], 2, ["--profile", "--perf-map"]),
     (["run", "--kernel", KERNEL, "--code-cache", "0"], 2, ["code-cache", "1M to 1G"]),
     (["run", "--kernel", KERNEL, "--code-cache", "1023K"], 2, ["code-cache", "1M to 1G"]),
     (["run", "--kernel", KERNEL, "--code-cache", "2G"], 2, ["code-cache", "1M to 1G"]),
