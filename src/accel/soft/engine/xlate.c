@@ -10,6 +10,7 @@ _Static_assert(sizeof(struct xunit) + XUNIT_INSNS * 15 +
                        MAX_STUBS * (sizeof(struct xlink) + sizeof(struct xslow)) + 64 <=
                    XMETA_ROOM,
                "what is written down of one unit");
+_Static_assert(MAX_STUBS * 40 + 64 <= XCOLD_ROOM, "a stub is shorter");
 
 /* ---- flags ---- */
 
@@ -572,11 +573,13 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
         memset(m.u->entry, 0, sizeof m.u->entry);
         m.u->entry[first] = m.u->code;
         emit_code(&m, linear + bytes, first);
-        emit_poll_stub(&m.e, k, m.u, first, m.poll);
         if (!m.ambiguous)
             break;
         m.u->want = XF_SLOT; /* an instruction before the first that sets flags turned out not to be plain */
     }
+    uint8_t *end = m.e.p;
+    m.e.p = k->cold;
+    emit_poll_stub(&m.e, k, m.u, xentry_for(m.u, by), m.poll);
     for (unsigned i = 0; i < m.stubs; i++)
         emit_stub(&m, &m.stub[i]);
     emit_slow(&m);
@@ -586,9 +589,11 @@ struct xunit *xlate_unit(struct cpu *c, struct xcache *k, uint64_t linear, const
     }
     k->n_units++;
     k->n_guest_bytes += bytes;
-    k->n_host_bytes += (uint64_t)(m.e.p - k->next);
+    k->n_host_bytes += (uint64_t)(end - k->next) + (uint64_t)(m.e.p - k->cold);
     k->n_count_bytes += m.counting;
-    xunit_tell(k, m.u, k->next, m.e.p);
-    k->next = m.e.p;
+    xunit_tell(k, m.u, k->next, end);
+    xunit_tell(k, m.u, k->cold, m.e.p);
+    k->next = end;
+    k->cold = m.e.p;
     return m.u;
 }

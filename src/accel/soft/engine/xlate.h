@@ -46,6 +46,7 @@ enum {
     XREGIONS_MOST = 256,
     XREGION_SIZE = 1 << 20, /* of its code, between these */
     XUNIT_ROOM = 16 << 10,
+    XCOLD_ROOM = 6 << 10,
     XMETA_ROOM = 10 << 10,
     XPAGE_PER_CODE = 1 << 10, /* pages of guest code that can be known: one for so many bytes of the cache */
     XENTRY_ROOM = 128,
@@ -159,11 +160,12 @@ struct xcode {
 /* One of the pieces that the cache is cut into. They are filled in turn, a unit's code and all that is known
  * of it in one region; when the last is full, the first gives up its units: xregion.c. */
 struct xregion {
-    uint8_t *code, *code_end;
+    /* units; what is rarely run of them begins at `cold`, so that the rest of many is close together */
+    uint8_t *code, *cold, *code_end;
     size_t meta, meta_end;
-    uint8_t *code_used;  /* when it was full */
-    struct xunit *units; /* by next_made; dropped ones, too */
-    uint64_t emptied;    /* n_flush then */
+    uint8_t *code_used, *cold_used; /* when it was full */
+    struct xunit *units;            /* by next_made; dropped ones, too */
+    uint64_t emptied;               /* n_flush then */
 };
 
 struct xcache {
@@ -177,6 +179,7 @@ struct xcache {
     uint64_t delta; /* from the writable view to the executable one */
     uint8_t *next;  /* code; meta_used in the same way: where what comes next is put, in the present region */
     uint8_t *code_end;
+    uint8_t *cold, *cold_end; /* the same for what is rarely run */
     size_t meta_used, meta_end;
     uint8_t *first;            /* behind the glue */
     unsigned regions, filling; /* how many; which */

@@ -17,6 +17,8 @@
 #include "accel/soft/engine/native.h"
 #include "accel/soft/engine/xlate.h"
 
+/* Of 16 parts of a region, those for what is run often: as a boot of Linux shares them. */
+enum { HOT_16THS = 13 };
 enum { PAGE = 4096, HOST_LINE = 64, DEFAULT_SIZE = 64 << 20 };
 
 /* ---- layout ---- */
@@ -92,7 +94,8 @@ static void fill(struct xcache *k, unsigned region)
 
     k->filling = region;
     k->next = r->code;
-    k->code_end = r->code_end;
+    k->code_end = k->cold = r->cold;
+    k->cold_end = r->code_end;
     k->meta_used = r->meta;
     k->meta_end = r->meta_end;
     r->units = NULL;
@@ -109,6 +112,7 @@ static void begin_again(struct xcache *k)
     for (unsigned i = 0; i < k->regions; i++) {
         k->region[i].units = NULL;
         k->region[i].code_used = k->region[i].code;
+        k->region[i].cold_used = k->region[i].cold;
     }
     fill(k, 0);
 }
@@ -119,6 +123,7 @@ void xregion_begin(struct xcache *k)
 
     for (unsigned i = 0; i < k->regions; i++)
         k->region[i] = (struct xregion){.code = i ? (uint8_t *)k->code + i * code : k->first,
+                                        .cold = (uint8_t *)k->code + i * code + code / 16 * HOT_16THS,
                                         .code_end = (uint8_t *)k->code + (i + 1) * code,
                                         .meta = i * meta,
                                         .meta_end = (i + 1) * meta};
@@ -191,7 +196,8 @@ static void all_go(struct cpu *c, struct xcache *k)
 
 static bool room(const struct xcache *k)
 {
-    return k->next + XUNIT_ROOM <= k->code_end && k->meta_used + XMETA_ROOM <= k->meta_end && k->page_free;
+    return k->next + XUNIT_ROOM <= k->code_end && k->cold + XCOLD_ROOM <= k->cold_end &&
+           k->meta_used + XMETA_ROOM <= k->meta_end && k->page_free;
 }
 
 void xregion_room(struct cpu *c, struct xcache *k)
@@ -201,6 +207,7 @@ void xregion_room(struct cpu *c, struct xcache *k)
     while (unlikely(!room(k))) {
         unsigned next = (k->filling + 1) % k->regions;
         k->region[k->filling].code_used = k->next;
+        k->region[k->filling].cold_used = k->cold;
         if (k->region[next].units) {
             if (!stopped)
                 world_stop(c->engine, c);
@@ -258,7 +265,9 @@ void xcache_stats(const struct engine *en, struct accel_stats *out)
     out->host_bytes = k->n_host_bytes - k->n_count_bytes; /* as it is without --stats */
     out->evictions = k->n_evicted;
     out->code_size = en->xlate_code;
-    for (unsigned i = 0; i < XREGIONS_MOST; i++) /* those that there are not are empty */
-        out->code_used +=
-            (uint64_t)((i == k->filling ? k->next : k->region[i].code_used) - k->region[i].code);
+    for (unsigned i = 0; i < XREGIONS_MOST; i++) { /* those that there are not are empty */
+        const struct xregion *r = &k->region[i];
+        out->code_used += (uint64_t)((i == k->filling ? k->next : r->code_used) - r->code);
+        out->code_used += (uint64_t)((i == k->filling ? k->cold : r->cold_used) - r->cold);
+    }
 }
