@@ -11,7 +11,8 @@
  * without 32-bit entry, in real mode. ELF         32 or 64 bits: a PVH note (XEN_ELFNOTE_PHYS32_ENTRY, Xen's
  * docs/misc/pvh.pandoc) is entered with an hvm_start_info, a multiboot header by multiboot, anything else as
  * a Linux vmlinux with a zero page. multiboot   version 1 (the specification 0.6.96): ELF32, ELF64 or any
- * file with the address fields; modules, command line.
+ * file with the address fields; modules, command line; a real-mode interrupt table as a BIOS leaves it, whose
+ * handlers end interrupts (the caller sees to the interrupt controllers: board_bios_interrupts).
  *
  * boot_load is called once before the first instruction, on any thread, while no vCPU runs; again, after a
  * reset, to load anew. The files are read, never mapped, so that a file that shrinks meanwhile is an error
