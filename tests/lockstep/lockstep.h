@@ -36,7 +36,7 @@ enum { CONSOLE_SIZE = 1 << 16 };
 struct side {
     struct accel accel; /* first: what the board gives interrupts to */
     const char *name;
-    bool translates;
+    bool translates, translator_here;
     struct mem_map *mem;
     struct bus *bus;
     struct clock *clock;
@@ -96,6 +96,7 @@ struct plan {
 };
 struct result {
     bool differs, ended, failed;
+    bool unsupported;   /* the host has no translator */
     bool found;         /* isolate: the instruction was */
     uint64_t good, bad; /* instructions retired: still the same, no longer */
     uint64_t count, stops, memories, interpreted, interrupts;

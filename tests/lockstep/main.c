@@ -14,6 +14,8 @@
 #include "base/range.h"
 #include "lockstep.h"
 
+enum { SKIP = 77 };
+
 static const char usage[] =
     "usage: lockstep [--flat IMAGE | --kernel FILE [--initrd FILE] [--cmdline TEXT] [--memory MIB]]\n"
     "                [--code-cache KIB] [--insns N] [--stride N] [--memory-each N] [--seed N] [--expect "
@@ -204,8 +206,8 @@ int main(int argc, char **argv)
     run_apart(&p, r);
     clock_gettime(CLOCK_MONOTONIC, &to);
     if (r->failed) {
-        printf("FAILED: %s\n", r->why);
-        return 1;
+        printf("%s: %s\n", r->unsupported ? "skipped" : "FAILED", r->why);
+        return r->unsupported ? SKIP : 1;
     }
     bool differs = r->differs;
     printf(

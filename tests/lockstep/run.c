@@ -98,8 +98,10 @@ void run_plan(const struct plan *p, struct result *r)
     struct err e = {""};
     struct side *ref = side_open(p->guest, false, &e), *sut = ref ? side_open(p->guest, true, &e) : NULL;
 
-    if (!sut)
+    if (!sut) {
+        r->unsupported = ref && !ref->translator_here;
         return failed(r, e.msg);
+    }
     together(p, ref, sut, r);
     r->count = sut->c->icount;
     if (!r->failed)

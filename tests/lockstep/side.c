@@ -301,7 +301,8 @@ static int build_engine(struct side *s, size_t code_cache, struct err *e)
     if (r)
         return err_sys(e, r, "cannot map memory for machine code");
     s->c = engine_cpu(s->en, 0);
-    if (s->translates && !s->en->xlate->enabled)
+    s->translator_here = s->en->xlate->enabled;
+    if (s->translates && !s->translator_here)
         return err_set(e, ENOTSUP, "no translator on this host");
     s->en->xlate->enabled = s->translates;
     s->listener = (struct mem_listener){.changed = on_map_changed, .opaque = s};
