@@ -190,10 +190,31 @@ static bool is_gpr(ZydisRegisterClass k)
            k == ZYDIS_REGCLASS_GPR64;
 }
 
+/* Vector instructions that name no vector register; the conversions, when they read from memory. */
+static bool vector_unnamed(ZydisMnemonic m)
+{
+    switch (m) {
+    case ZYDIS_MNEMONIC_VZEROUPPER:
+    case ZYDIS_MNEMONIC_VZEROALL:
+    case ZYDIS_MNEMONIC_CVTSD2SI:
+    case ZYDIS_MNEMONIC_CVTSS2SI:
+    case ZYDIS_MNEMONIC_CVTTSD2SI:
+    case ZYDIS_MNEMONIC_CVTTSS2SI:
+    case ZYDIS_MNEMONIC_VCVTSD2SI:
+    case ZYDIS_MNEMONIC_VCVTSS2SI:
+    case ZYDIS_MNEMONIC_VCVTTSD2SI:
+    case ZYDIS_MNEMONIC_VCVTTSS2SI:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Registers that a plain instruction may name, hidden operands included. */
 static bool plain_operands(struct xinsn *x)
 {
     x->mem = 0;
+    x->vec = vector_unnamed(x->zi.mnemonic);
     for (unsigned i = 0; i < x->zi.operand_count; i++) {
         const ZydisDecodedOperand *op = &x->ops[i];
         if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
@@ -312,10 +333,11 @@ static enum xkind plain_kind(const struct cpu *c, struct xinsn *x)
     return bit_string(x) ? bit_kind(x) : XK_PLAIN;
 }
 
-/* A near branch whose operands are 64 bits wide and without a 66 prefix, which vendors treat differently. */
+/* A near branch whose operands are 64 bits wide and without a 66 prefix, which vendors treat differently; but
+ * not where REX.W overrides it (calls of __tls_get_addr are padded so). */
 static bool plain_branch(const ZydisDecodedInstruction *zi)
 {
-    return zi->operand_width == 64 && !(zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) &&
+    return zi->operand_width == 64 && (!(zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) || zi->raw.rex.W) &&
            zi->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
 }
 

@@ -194,6 +194,43 @@ static void code_that_a_device_writes_is_seen_behind_the_access(void **state)
     assert_int_equal(h->exit_value, 0x1234);
     h_free(h);
 }
+/* What compilers write all the time: the end of a function that used the upper halves of vector registers,
+ * numbers taken from memory to a general register, the call for a thread's variable as linkers pad it (66 66
+ * REX.W E8). */
+GUEST(every_day, "xor %esi, %esi\n mov $1000, %ecx\n mov $0x20000, %ebx\n vpcmpeqb %ymm0, %ymm0, %ymm0\n"
+                 "1: vzeroupper\n vmovdqu %ymm0, 64(%rbx)\n cvttsd2si (%rbx), %rax\n add %rax, %rsi\n"
+                 "cvtss2si 8(%rbx), %eax\n add %rax, %rsi\n vcvttss2si 8(%rbx), %rax\n add %rax, %rsi\n"
+                 "vcvtsd2si (%rbx), %eax\n add %rax, %rsi\n"
+                 ".byte 0x66, 0x66, 0x48, 0xe8\n .long 3f - . - 4\n"
+                 "dec %ecx\n jnz 1b\n mov %esi, %eax\n out %eax, $0xf4\n 2: jmp 2b\n 3: inc %esi\n ret");
+
+static void code_of_every_day_is_translated(void **state)
+{
+    (void)state;
+    struct harness *h = h_new(1);
+    struct x86_state s = h_long_mode(h, 0x10000, 0);
+    double d = 5.75;
+    float f = 2.5;
+
+    if (!cpu_has(h_cpu(h), X86_F_AVX2)) {
+        h_free(h);
+        return;
+    }
+    s.xcr0 = 7;
+    s.gpr[X86_RSP] = 0x30100;
+    h_code(h, 0x10000, every_day);
+    memcpy(h->ram + 0x20000, &d, sizeof(d));
+    memcpy(h->ram + 0x20008, &f, sizeof(f));
+    assert_int_equal(engine_set(h->en, 0, &s), 0);
+    assert_int_equal(h_run(h), ENGINE_KICKED);
+    assert_int_equal(h->exit_value, 1000 * (5 + 2 + 2 + 6 + 1));
+    static const uint64_t upper_halves[2];
+    assert_memory_equal(h->ram + 0x20050, upper_halves, sizeof upper_halves);
+    if (h_cpu(h)->x.on)
+        assert_true(h_cpu(h)->priv->n_slow + h_cpu(h)->priv->n_interpreted < 500);
+    h_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +239,7 @@ int main(void)
         cmocka_unit_test(a_stack_that_may_be_read_says_nothing_of_stores_elsewhere),
         cmocka_unit_test(an_instruction_across_two_pages_is_translated_and_still_watched),
         cmocka_unit_test(code_written_through_an_alias_is_noticed),
+        cmocka_unit_test(code_of_every_day_is_translated),
         cmocka_unit_test(a_device_that_writes_code_makes_it_decode_anew),
         cmocka_unit_test(an_undefined_instruction_that_is_mended_runs),
         cmocka_unit_test(code_that_a_device_writes_is_seen_behind_the_access),
