@@ -352,8 +352,12 @@ def each(name, classes):
 set -e
 for c in {classes}; do
     echo class $c
+    s=0
     stress-ng --sequential 2 --class $c --verify --timeout 3 \
-        --exclude cpu-online,rdrand,softlockup,hrtimers,watchdog,sysinval,bad-altstack
+        --exclude cpu-online,rdrand,softlockup,hrtimers,watchdog,sysinval,bad-altstack,uprobe || s=$?
+    echo status $s
+    # 3 and 4: some stressor did not find what it needs.
+    case $s in 0|3|4) ;; *) exit $s;; esac
 done
 """, 3600, "status", 2, group="each", complaints="stress-ng")
 
@@ -373,7 +377,8 @@ CPUS = [
     stress(2), stress(4),
     each("cpu", "cpu cpu-cache"), each("memory", "memory vm"), each("system", "scheduler interrupt pipe"),
     *parallel("compute", "for i in 1 2; do luajit programs/bench.lua 6 > out.$i & done; wait; cmp out.1 out.2"),
-    *parallel("build", "tar xf /usr/src/lua5.4_*.orig.tar.* && cd lua* && make -j2 posix"),
+    *parallel("build", "tar xf /usr/src/lua5.4_*.orig.tar.* && cd lua*/src && "
+              "make -j2 lapi.o lauxlib.o lcode.o ldebug.o ldo.o lgc.o llex.o lobject.o lparser.o lstrlib.o ltable.o"),
     clock(1), clock(2),
 ]
 TABLE = PROGRAMS + KERNEL + CPUS
