@@ -113,20 +113,6 @@ static bool spares_scratch(const struct xinsn *x)
     }
 }
 
-static bool writes_register(const struct xinsn *x, unsigned g)
-{
-    for (unsigned i = 0; i < x->zi.operand_count; i++) {
-        const ZydisDecodedOperand *op = &x->ops[i];
-        if (op->type == ZYDIS_OPERAND_TYPE_REGISTER && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
-            ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, op->reg.value);
-            if (ZydisRegisterGetClass(whole) == ZYDIS_REGCLASS_GPR64 &&
-                (unsigned)ZydisRegisterGetId(whole) == g)
-                return true;
-        }
-    }
-    return false;
-}
-
 /* The stack pointer moves by a constant. */
 static bool moves_sp(const struct xinsn *x, int32_t *by)
 {
@@ -199,7 +185,7 @@ static bool find(struct maker *m, unsigned first)
         branched |= x->kind == XK_JCC;
         if (moves)
             moved += by;
-        else if (writes_register(x, base))
+        else if (xinsn_writes(x, base))
             break;
     }
     if (members < 2)

@@ -523,6 +523,20 @@ static enum xkind kind_of(const struct cpu *c, struct xinsn *x)
     return plain_kind(c, x);
 }
 
+bool xinsn_writes(const struct xinsn *x, unsigned g)
+{
+    for (unsigned i = 0; i < x->zi.operand_count; i++) {
+        const ZydisDecodedOperand *op = &x->ops[i];
+        if (op->type == ZYDIS_OPERAND_TYPE_REGISTER && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
+            ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, op->reg.value);
+            if (ZydisRegisterGetClass(whole) == ZYDIS_REGCLASS_GPR64 &&
+                (unsigned)ZydisRegisterGetId(whole) == g)
+                return true;
+        }
+    }
+    return false;
+}
+
 void xinsn_classify(const struct cpu *c, struct xinsn *x)
 {
     x->mem = x->vec = x->reads = x->writes = x->keep_cf = x->grouped = x->group = x->direct = 0;

@@ -12,45 +12,17 @@ _Static_assert(sizeof(struct xunit) + XUNIT_INSNS * 15 +
                "what is written down of one unit");
 _Static_assert(MAX_STUBS * 40 + 64 <= XCOLD_ROOM, "a stub is shorter");
 
-/* ---- flags ---- */
-
-void xmake_save_flags(struct maker *m)
-{
-    if (m->state != XF_HOST)
-        return;
-    XB(&m->e, 0x48, 0x8d, 0x64, 0x24, 0x08, 0x9c); /* lea rsp, [rsp+8]; pushfq */
-    m->state = XF_BOTH;
-}
-
-void xmake_restore_code(struct xemit *e)
-{
-    x_store(e, H_RAX, XOFF(x.save));
-    XB(e, 0x8a, 0x44, 0x24, 0x01, 0x04, 0x78, 0x8a, 0x24, 0x24, 0x9e); /* as in xglue.c: flags_from_slot */
-    x_load(e, H_RAX, XOFF(x.save));
-}
-
-void xmake_restore_flags(struct maker *m)
-{
-    if (m->state != XF_SLOT)
-        return;
-    xmake_restore_code(&m->e);
-    m->state = XF_BOTH;
-}
-
-/* What comes next spoils the host's flags. */
-void xmake_spoil_flags(struct maker *m)
-{
-    xmake_save_flags(m);
-    m->state = XF_SLOT;
-}
-
 /* ---- ways out ---- */
 
 struct stub *xmake_stub(struct maker *m, enum stub_kind kind, unsigned index)
 {
     struct stub *s = &m->stub[m->stubs++];
 
-    *s = (struct stub){.from = m->e.p, .kind = (uint8_t)kind, .state = m->state, .index = (uint8_t)index};
+    *s = (struct stub){.from = m->e.p,
+                       .kind = (uint8_t)kind,
+                       .state = m->state,
+                       .index = (uint8_t)index,
+                       .recipe = m->state == XF_LAZY ? m->recipe : 0};
     return s;
 }
 
@@ -370,11 +342,21 @@ static struct xlink *new_link(struct maker *m, const struct stub *s)
 
 static void emit_stub(struct maker *m, struct stub *s)
 {
-    if (s->kind == STUB_SLOW)
+    if (s->kind == STUB_SLOW && !s->recipe)
         return;
     x_patch(&m->e, s->from);
     switch ((enum stub_kind)s->kind) {
-    case STUB_SLOW:
+    case STUB_SLOW: { /* by way of the flags */
+        struct stub slow = *s;
+        s->kind = STUB_DONE;
+        xmake_recipe(m, slow.recipe);
+        slow.recipe = 0;
+        slow.state = XF_HOST;
+        slow.from = x_jump(&m->e);
+        m->stub[m->stubs++] = slow;
+        return;
+    }
+    case STUB_DONE:
         return;
     case STUB_VEC:
     case STUB_ONCE:

@@ -5,6 +5,7 @@
  *     xlate.c    one unit: guest instructions in, host instructions out; xops.c its instructions
  *     xinsn.c    one instruction: which kind it is; xencode.c: encoded again with other registers
  *     xsys.c     instructions of the kernel, and divisions
+ *     xflags.c   status flags
  *     xprobe.c   memory operands
  *     xiret.c    IRET
  *     xstring.c  STOS and MOVS
@@ -22,7 +23,8 @@
  * Flags. The guest's status flags are in the host's (HOST), in the slot (SLOT), or in both. A memory access
  * looks up the fast TLB, which spoils the host's flags: they are saved in the slot before, once after each
  * instruction that sets them, so that a fault finds them; and brought back before an instruction that reads
- * them, which is rare. DF of the host is always clear; every other flag of the guest stays in cpu->rflags.
+ * them, which is rare. Or they are made anew where a fault wants them (xflags.c). DF of the host is always
+ * clear; every other flag of the guest stays in cpu->rflags.
  *
  * What a unit cannot do itself (an access that misses, an instruction that is not plain) it leaves to the
  * interpreter for one instruction: the glue puts all registers back into struct cpu, C executes it, and the
@@ -46,8 +48,8 @@ enum {
     XREGIONS_MOST = 256,
     XREGION_SIZE = 1 << 20, /* of its code, between these */
     XUNIT_ROOM = 16 << 10,
-    XCOLD_ROOM = 6 << 10,
-    XMETA_ROOM = 10 << 10,
+    XCOLD_ROOM = 8 << 10,
+    XMETA_ROOM = 16 << 10,
     XPAGE_PER_CODE = 1 << 10, /* pages of guest code that can be known: one for so many bytes of the cache */
     XENTRY_ROOM = 128,
     XALONE = 1 << 13,
@@ -60,8 +62,9 @@ enum {
     XUNIT_BUCKETS = 1 << 16
 };
 
-/* Where the guest's status flags are. XF_ANY: nobody will read them. */
-enum xflags { XF_ANY, XF_HOST, XF_SLOT, XF_BOTH };
+/* Where the guest's status flags are. XF_ANY: nobody will read them. XF_LAZY: nowhere, but they can be made
+ * anew. */
+enum xflags { XF_ANY, XF_HOST, XF_SLOT, XF_BOTH, XF_LAZY };
 
 /* Ways into a unit. The first that is asked for lies before the body; others are made apart when they are
  * asked for, and jump to it. */
@@ -259,6 +262,7 @@ static inline bool xinsn_is_vector(ZydisRegisterClass k)
     return k == ZYDIS_REGCLASS_XMM || k == ZYDIS_REGCLASS_YMM;
 }
 void xinsn_classify(const struct cpu *c, struct xinsn *x);
+bool xinsn_writes(const struct xinsn *x, unsigned g); /* guest register g, or a part of it */
 /* xencode.c: emit a plain instruction; its memory operand, if any, is at [R10 + disp]. False: it cannot be
  * done; nothing was emitted. */
 bool xinsn_emit(struct xemit *e, const struct xinsn *x);

@@ -5,13 +5,14 @@
 #define ENGINE_XMAKE_H
 #include "accel/soft/engine/xlate.h"
 
-enum { MAX_STUBS = 4 * XUNIT_INSNS };
+enum { MAX_STUBS = 6 * XUNIT_INSNS };
 
 struct stub {
     uint8_t *from;  /* behind the displacement of the jump that leads here */
     uint8_t *at;    /* where it is, once it is */
     uint8_t kind;   /* enum stub_kind */
     uint8_t state;  /* enum xflags */
+    uint8_t recipe; /* of XF_LAZY: number of the instruction + 1 */
     uint8_t index;  /* of the instruction */
     uint8_t *go_on; /* STUB_SLOW: where its successor begins */
     uint8_t *probe; /* of a group: where the probe begins */
@@ -22,7 +23,7 @@ struct stub {
     uint8_t *back;
     uint64_t target; /* STUB_LINK, STUB_AWAY */
 };
-enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC, STUB_ONCE, STUB_STACK };
+enum stub_kind { STUB_SLOW, STUB_LINK, STUB_AWAY, STUB_VEC, STUB_ONCE, STUB_STACK, STUB_DONE };
 
 /* Accesses that one probe serves (xgroup.c): bytes [low, low + bytes) from guest register `base` as it is
  * before instruction `first`. */
@@ -45,6 +46,8 @@ struct maker {
     uint8_t state;               /* enum xflags */
     bool failed;                 /* no room for what belongs to it */
     bool ambiguous;              /* state XF_ANY where it must be known */
+    uint8_t recipe;              /* XF_LAZY: of which instruction they are, number + 1 */
+    unsigned index;              /* of the instruction that is being written */
     uint8_t spare;               /* R11, or R10 while R11 is in use */
     int sp_late;                 /* bytes that R15 has yet to be moved by: pushes and pops of a group */
     unsigned groups;
@@ -52,14 +55,18 @@ struct maker {
     struct stub stub[MAX_STUBS];
 };
 
-/* ---- xlate.c ---- */
+/* ---- xflags.c ---- */
 
-struct stub *xmake_stub(struct maker *m, enum stub_kind kind, unsigned index);
-/* Flags from the slot to the host, code only. */
-void xmake_restore_code(struct xemit *e);
 void xmake_save_flags(struct maker *m);    /* they are in the slot, whatever else */
 void xmake_restore_flags(struct maker *m); /* they are in the host */
 void xmake_spoil_flags(struct maker *m);   /* what comes next spoils the host's */
+/* Flags from the slot to the host, code only. */
+void xmake_restore_code(struct xemit *e);
+void xmake_recipe(struct maker *m, unsigned recipe); /* in the host, of XF_LAZY; code only */
+
+/* ---- xlate.c ---- */
+
+struct stub *xmake_stub(struct maker *m, enum stub_kind kind, unsigned index);
 /* Count the instructions from `from` to the next branch that may leave the unit. Spoils R11. */
 void xmake_count(struct maker *m, unsigned from);
 /* Instruction `index` is interpreted; more: the unit goes on behind it. */

@@ -337,6 +337,7 @@ bool xmake_insn(struct maker *m, unsigned index)
     enum xkind kind = (enum xkind)m->insn[index].kind;
     bool more = false;
 
+    m->index = index;
     if (!m->insn[index].grouped || kind == XK_PLAIN)
         settle_sp(m);
     if (m->insn[index].group)
