@@ -320,8 +320,6 @@ static enum xkind plain_kind(const struct cpu *c, struct xinsn *x)
     if (!has_feature(c, zi) || !plain_operands(x))
         return XK_STUB;
     int how = integer_flags(zi->mnemonic);
-    if (zi->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || zi->mnemonic == ZYDIS_MNEMONIC_VZEROALL)
-        x->vec = 1; /* of all of them: no operand says so */
     if (how < 0) {
         if (!x->vec || !vector_listed(zi->mnemonic))
             return XK_STUB;
